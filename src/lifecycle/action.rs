@@ -1,0 +1,94 @@
+//! What the lifecycle wants done: sentences an operator could say.
+
+use super::{Death, MemberId, Millis, Role};
+
+/// Something to do, in the order given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Spawn this member. Answer with `Spawned` or `SpawnFailed` before the next poll.
+    Spawn {
+        /// Its name from now on.
+        member: MemberId,
+        /// What it is for.
+        role: Role,
+    },
+    /// Give no connection to this member any more, but for those it has been promised.
+    LeaveDispatch(MemberId),
+    /// Ask it to leave politely: its servers close, answers in flight finish, the channel stays.
+    Drain(MemberId),
+    /// Send it TERM. At most once in a member's life.
+    Terminate(MemberId),
+    /// Send it KILL.
+    Kill(MemberId),
+    /// Stop accepting: what waits in the backlog is still handed over, then the listening sockets close.
+    CloseListeners,
+    /// Send TERM to every process of the tree that is no member (left behind by members that have gone), or KILL.
+    EndStrays {
+        /// KILL instead of TERM.
+        kill: bool,
+    },
+    /// Everything is up, for the first time: tell the parent and the log.
+    AnnounceReady,
+    /// The start failed: tell the parent and the log why.
+    AnnounceFailure(StartFailure),
+    /// The start was ended by a signal of this number before it was ready: tell the parent.
+    AnnounceStopped(i32),
+    /// Write this into the log.
+    Notice(Notice),
+    /// End the master with this exit code. Last.
+    Exit(u8),
+}
+
+/// Why a start failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StartFailure {
+    /// A member ended before everybody was ready.
+    Died {
+        /// Which.
+        member: MemberId,
+        /// How.
+        death: Death,
+    },
+    /// A member closed its channel before it was ready, and did not end within a second.
+    Disconnected(MemberId),
+    /// A member could not be spawned.
+    SpawnFailed(MemberId),
+    /// A member was not ready within its boot grace.
+    NotReady(MemberId),
+}
+
+/// A line in the master's log that the lifecycle knows the reason of.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// The member died (after everything had been ready).
+    Died {
+        /// Which.
+        member: MemberId,
+        /// How.
+        death: Death,
+    },
+    /// The member's slot gets a new member after this back-off (0: at once).
+    Refork {
+        /// Whose place.
+        role: Role,
+        /// The back-off.
+        after_ms: Millis,
+    },
+    /// The slot stays empty: members are not replaced in this environment.
+    NoRefork(Role),
+    /// 60 reforks in 60 s: the next one waits this long.
+    ReforkWindowFull {
+        /// Until the window has room again.
+        wait_ms: Millis,
+    },
+    /// A member is not ready within its boot grace; it is ended and tried again.
+    BootGraceOver(MemberId),
+    /// The agent has been booting for 5 s: print the line of code that says it is ready.
+    AgentSlow(MemberId),
+    /// The close begins, because of a signal of this number.
+    Closing(i32),
+    /// A second signal: no polite part.
+    CloseHurried(i32),
+    /// The member did not end within its close grace and gets KILL.
+    Killed(MemberId),
+}

@@ -1,0 +1,52 @@
+//! What can happen to the master: the lifecycle's input.
+
+use super::MemberId;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Death {
+    /// It exited with this code, 0 to 255.
+    Code(i32),
+    /// A signal of this number ended it.
+    Signal(i32),
+}
+
+/// Why the master is asked to close.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseCause {
+    /// A signal of this number arrived.
+    Signal(i32),
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The master stands: begin. Once, first.
+    Begin,
+    /// The spawn that was asked for worked. Comes in the same turn as [`super::Action::Spawn`].
+    Spawned(MemberId),
+    /// The spawn that was asked for failed. Comes in the same turn.
+    SpawnFailed {
+        /// Whose spawn.
+        member: MemberId,
+        /// Can it work later (EAGAIN, ENOMEM, EMFILE), or is it wrong for good (ENOENT, EACCES, ENOEXEC)?
+        transient: bool,
+    },
+    /// The member said, or showed by listening, that it is ready.
+    Ready(MemberId),
+    /// The member's servers have closed and its last answer is sent.
+    Drained(MemberId),
+    /// The member's end of the channel closed. It may be alive still.
+    Disconnected(MemberId),
+    /// The member's process was reaped.
+    Exited {
+        /// Which member.
+        member: MemberId,
+        /// How it ended.
+        death: Death,
+    },
+    /// No process of the tree is left but the master.
+    Alone,
+    /// The user wants the end. A second one skips the polite part.
+    Close(CloseCause),
+}

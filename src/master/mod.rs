@@ -1,0 +1,1 @@
+//! The only event loop: poll, one event, the lifecycle's answer, perform it.
