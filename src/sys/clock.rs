@@ -1,0 +1,31 @@
+//! The two clocks: monotonic milliseconds for every deadline, local time for people.
+
+use nix::time::{ClockId, clock_gettime};
+
+/// Milliseconds of `CLOCK_MONOTONIC`: goes on through an exec, stands still for nobody's clock change.
+#[must_use]
+pub fn monotonic_ms() -> u64 {
+    // proof: CLOCK_MONOTONIC exists on every Linux and a valid pointer is passed: clock_gettime cannot fail.
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap_or(nix::sys::time::TimeSpec::new(0, 0));
+    let seconds = u64::try_from(now.tv_sec()).unwrap_or(0);
+    let nanoseconds = u64::try_from(now.tv_nsec()).unwrap_or(0);
+    seconds * 1000 + nanoseconds / 1_000_000
+}
+
+/// The local time as log lines have it: `2026-11-21 03:04:05,678`.
+#[must_use]
+pub fn log_time() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
+}
+
+/// The local time as old logs are named with it: `20261121.030405`.
+#[must_use]
+pub fn file_time() -> String {
+    jiff::Zoned::now().strftime("%Y%m%d.%H%M%S").to_string()
+}
+
+/// Milliseconds since 1970, for records that people read; never for a deadline.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}

@@ -1,0 +1,108 @@
+//! The one list of descriptors that cross our own exec into the master, and that exec.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+
+use super::descriptors;
+
+/// The variable with the number of the sealed memfd that holds the options.
+const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
+/// The variable with the number of the title's locked file.
+const LOCK: &str = "EGGCTL_LOCK_FD";
+/// The variable with the number of the ready channel: Node's own, so that a Node parent is no special case.
+const CHANNEL: &str = "NODE_CHANNEL_FD";
+
+/// Variables that name descriptors of this list: never inherited by accident, never passed to members.
+pub const VARIABLES: [&str; 3] = [OPTIONS, LOCK, CHANNEL];
+
+/// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
+/// members' channel.
+#[derive(Debug)]
+pub struct Crossing {
+    /// The options, sealed.
+    pub options: OwnedFd,
+    /// The title's lock, held for the master's life.
+    pub lock: OwnedFd,
+    /// The ready channel to the parent; none in the foreground.
+    pub channel: Option<OwnedFd>,
+}
+
+const LOWEST: RawFd = 10;
+
+impl Crossing {
+    /// Takes over what the environment names; `None` when this program was not started by itself.
+    ///
+    /// # Errors
+    /// When a variable names nothing that is open.
+    pub fn arrive() -> io::Result<Option<Self>> {
+        let (Some(options), Some(lock)) = (adopt_named(OPTIONS)?, adopt_named(LOCK)?) else { return Ok(None) };
+        Ok(Some(Crossing { options, lock, channel: adopt_named(CHANNEL)? }))
+    }
+
+    /// Becomes the program `program`, with these descriptors and all signals blocked (the next image unblocks them once
+    /// its handlers stand, so that none is lost). Returns only when that failed.
+    pub fn exec(self, program: &Path, arguments: &[OsString], environment: &[(OsString, OsString)]) -> io::Error {
+        match self.try_exec(program, arguments, environment) {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    fn try_exec(
+        self,
+        program: &Path,
+        arguments: &[OsString],
+        environment: &[(OsString, OsString)],
+    ) -> io::Result<std::convert::Infallible> {
+        let mut variables: Vec<CString> = Vec::with_capacity(environment.len() + VARIABLES.len());
+        for (name, value) in environment {
+            if !VARIABLES.iter().any(|ours| name == ours) {
+                variables.push(variable(name, value)?);
+            }
+        }
+        let mut kept = Vec::new();
+        for (name, descriptor) in [(OPTIONS, Some(self.options)), (LOCK, Some(self.lock)), (CHANNEL, self.channel)] {
+            let Some(descriptor) = descriptor else { continue };
+            let moved = descriptors::duplicate_from(&descriptor, LOWEST)?;
+            descriptors::keep_across_exec(&moved)?;
+            variables.push(variable(OsStr::new(name), OsStr::new(&moved.as_raw_fd().to_string()))?);
+            kept.push(moved);
+        }
+        let program = CString::new(program.as_os_str().as_bytes())?;
+        let arguments: Vec<CString> =
+            arguments.iter().map(|text| CString::new(text.as_bytes())).collect::<Result<_, _>>()?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
+        let failed = nix::unistd::execve(&program, &arguments, &variables);
+        // Only a failed exec comes here: the mask and the descriptors are as they were.
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        drop(kept);
+        Ok(failed?)
+    }
+}
+
+fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
+    let mut text = name.to_owned();
+    text.push("=");
+    text.push(value);
+    Ok(CString::new(text.into_vec())?)
+}
+
+fn adopt_named(name: &str) -> io::Result<Option<OwnedFd>> {
+    let Some(text) = std::env::var_os(name) else { return Ok(None) };
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    let number = number.ok_or_else(|| io::Error::other(format!("{name} is not a descriptor number")))?;
+    descriptors::adopt(number).map(Some)
+}
+
+/// The program that runs, by its real path: resolved once, since after an update the link reads `… (deleted)`.
+///
+/// # Errors
+/// When /proc is not there.
+pub fn own_program() -> io::Result<PathBuf> {
+    std::env::current_exe()
+}

@@ -1,0 +1,74 @@
+//! Signals as readable bytes for the event loop (signal-hook), and the dispositions of this process.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction, sigprocmask};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+pub use signal_hook::consts::signal::{SIGCHLD, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGTERM};
+
+/// The signals of this process, caught: readable when one has arrived.
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
+}
+
+impl Signals {
+    /// Catches `signals` and unblocks all (our own exec blocks them across itself).
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn catch(signals: &[i32]) -> io::Result<Self> {
+        let (read, write) = UnixStream::pair()?;
+        write.set_nonblocking(true)?;
+        let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)?;
+        Ok(Signals { delivery })
+    }
+
+    /// What has arrived since the last call. Equal signals that arrived together are one, as in the kernel.
+    pub fn take(&mut self) -> Vec<i32> {
+        self.delivery.pending().collect()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.delivery.get_read().as_fd()
+    }
+}
+
+/// Is this signal ignored, as SIGHUP is under `nohup`? Then the user wants it to stay so.
+#[must_use]
+pub fn is_ignored(signal: i32) -> bool {
+    // SAFETY: sigaction with a null new action only reads; the old action is plain memory of the right type.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal, std::ptr::null(), &raw mut old) == 0 && old.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Ignores SIGPIPE and SIGXFSZ: a closed pipe and a full quota are errors of a write, not the end of the master.
+///
+/// # Errors
+/// The kernel's.
+pub fn ignore_write_signals() -> io::Result<()> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGPIPE, Signal::SIGXFSZ] {
+        // SAFETY: ignoring installs no code.
+        unsafe { sigaction(signal, &ignore) }?;
+    }
+    Ok(())
+}
+
+/// The name of a signal: `SIGTERM`, or `signal 34` where it has none.
+#[must_use]
+pub fn name(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(known) => known.as_str().to_owned(),
+        Err(_) => format!("signal {signal}"),
+    }
+}

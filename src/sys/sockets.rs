@@ -1,0 +1,157 @@
+//! Sockets: listening ones, accepted ones, and the channel's reads and writes with descriptors beside the bytes.
+#![allow(unsafe_code)]
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    self as nix_socket, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    SockaddrStorage, sockopt,
+};
+
+/// Where a TCP socket is to listen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpAddress {
+    /// The address; none: any, IPv6 and IPv4 together where there is IPv6.
+    pub ip: Option<IpAddr>,
+    /// The scope of a link-local IPv6 address.
+    pub scope: u32,
+    /// The port; 0: one that the kernel chooses.
+    pub port: u16,
+    /// IPv6 only?
+    pub v6_only: bool,
+}
+
+/// Binds and listens, non-blocking. With no address as libuv does: `::` for both, and `0.0.0.0` without IPv6.
+///
+/// # Errors
+/// The kernel's, EADDRINUSE above all.
+pub fn listen_tcp(address: TcpAddress, backlog: u32) -> Result<OwnedFd, Errno> {
+    match address.ip {
+        Some(ip) => listen_on(ip, address, backlog),
+        None => match listen_on(Ipv6Addr::UNSPECIFIED.into(), address, backlog) {
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
+                listen_on(Ipv4Addr::UNSPECIFIED.into(), address, backlog)
+            }
+            result => result,
+        },
+    }
+}
+
+fn listen_on(ip: IpAddr, address: TcpAddress, backlog: u32) -> Result<OwnedFd, Errno> {
+    let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = nix_socket::socket(family, SockType::Stream, flags, None)?;
+    nix_socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    let target = match ip {
+        IpAddr::V4(ip) => SocketAddr::V4(SocketAddrV4::new(ip, address.port)),
+        IpAddr::V6(ip) => {
+            nix_socket::setsockopt(&socket, sockopt::Ipv6V6Only, &address.v6_only)?;
+            SocketAddr::V6(SocketAddrV6::new(ip, address.port, 0, address.scope))
+        }
+    };
+    nix_socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(target))?;
+    // Node's `backlog: 0` means 511; the kernel caps at net.core.somaxconn by itself.
+    let wanted = if backlog == 0 { 511 } else { i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN) };
+    nix_socket::listen(&socket, Backlog::new(wanted).unwrap_or(Backlog::MAXCONN))?;
+    Ok(socket)
+}
+
+/// The local address of a TCP socket.
+///
+/// # Errors
+/// The kernel's.
+pub fn local_address(socket: impl AsFd) -> Result<SocketAddr, Errno> {
+    let name: SockaddrStorage = nix_socket::getsockname(socket.as_fd().as_raw_fd())?;
+    if let Some(v4) = name.as_sockaddr_in() {
+        return Ok(SocketAddr::V4(SocketAddrV4::from(*v4)));
+    }
+    name.as_sockaddr_in6().map(|v6| SocketAddr::V6(SocketAddrV6::from(*v6))).ok_or(Errno::EAFNOSUPPORT)
+}
+
+/// Accepts one connection, non-blocking and close-on-exec (one that leaked into a member would keep its client hanging).
+///
+/// # Errors
+/// The kernel's: EAGAIN when none waits.
+pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let number = nix_socket::accept4(listener.as_fd().as_raw_fd(), flags)?;
+    // SAFETY: the kernel has just given us this number.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// What a read from a channel brought.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes read; 0: the other end is closed.
+    pub bytes: usize,
+    /// Descriptors that came beside them.
+    pub descriptors: Vec<OwnedFd>,
+    /// Descriptors were lost because too many came at once.
+    pub truncated: bool,
+}
+
+/// The most descriptors the kernel passes in one message.
+const MOST_DESCRIPTORS: usize = 253;
+
+/// Reads from a channel without waiting.
+///
+/// # Errors
+/// The kernel's: EAGAIN when nothing waits.
+pub fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
+    let mut control = [0_u8; control_space()];
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = nix_socket::recvmsg::<()>(channel.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+    let mut descriptors = Vec::new();
+    let truncated = match message.cmsgs() {
+        Ok(messages) => {
+            for one in messages {
+                if let ControlMessageOwned::ScmRights(numbers) = one {
+                    // SAFETY: the kernel has just installed these numbers for us; each is wrapped once, before anything
+                    // can fail.
+                    descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
+                }
+            }
+            message.flags.contains(MsgFlags::MSG_CTRUNC)
+        }
+        // MSG_CTRUNC: cannot happen with room for all the kernel passes; nothing was installed beyond the buffer.
+        Err(_) => true,
+    };
+    Ok(Received { bytes: message.bytes, descriptors, truncated })
+}
+
+const fn control_space() -> usize {
+    // SAFETY: CMSG_SPACE only computes with its argument.
+    unsafe { libc::CMSG_SPACE((MOST_DESCRIPTORS * size_of::<RawFd>()) as libc::c_uint) as usize }
+}
+
+/// Writes to a channel without waiting, with a descriptor beside the first byte.
+///
+/// # Errors
+/// The kernel's: EAGAIN when the channel is full, EPIPE when the other end is closed.
+pub fn send(channel: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    let slices = [IoSlice::new(bytes)];
+    let channel = channel.as_raw_fd();
+    match descriptor {
+        None => nix_socket::sendmsg::<()>(channel, &slices, &[], flags, None),
+        Some(descriptor) => {
+            let numbers = [descriptor.as_raw_fd()];
+            nix_socket::sendmsg::<()>(channel, &slices, &[ControlMessage::ScmRights(&numbers)], flags, None)
+        }
+    }
+}
+
+/// A pair of connected stream sockets for a ready channel, close-on-exec; the first is non-blocking.
+///
+/// # Errors
+/// The kernel's.
+pub fn channel_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) =
+        nix_socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    Ok((ours, theirs))
+}

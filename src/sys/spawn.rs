@@ -1,0 +1,109 @@
+//! Spawning a member: its own process group, a clean signal state, its channel at descriptor 3, nothing else inherited.
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+use super::descriptors::OpenFiles;
+
+/// The number of the channel in a member. Low, because Node marks only low inherited numbers close-on-exec at its start,
+/// and a channel that leaks into a grandchild never ends.
+pub const CHANNEL_NUMBER: i32 = 3;
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The program's path.
+    pub path: PathBuf,
+    /// Its arguments after argv[0].
+    pub arguments: Vec<OsString>,
+    /// Variables to set over the inherited ones.
+    pub set: Vec<(OsString, OsString)>,
+    /// Variables to take away.
+    pub unset: Vec<&'static str>,
+    /// Its working directory.
+    pub directory: PathBuf,
+}
+
+/// A member that has been spawned.
+#[derive(Debug)]
+pub struct Spawned {
+    /// Its pid. Only `waitid` in the loop reaps it.
+    pub pid: u32,
+    /// Our end of its channel: non-blocking, close-on-exec.
+    pub channel: OwnedFd,
+}
+
+/// Spawns `program` with a channel, giving it `open_files` as its limit.
+///
+/// The caller holds number 3 in this process: std's own pipe that reports a failed exec must not get it, because the
+/// channel is put there between fork and exec.
+///
+/// # Errors
+/// The kernel's, of the fork or of the exec.
+pub fn spawn(program: &Program, open_files: OpenFiles) -> io::Result<Spawned> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    let channel = theirs.as_raw_fd();
+    let mut command = Command::new(&program.path);
+    command.args(&program.arguments).current_dir(&program.directory).stdin(Stdio::null()).process_group(0);
+    command.envs(program.set.iter().map(|(name, value)| (name, value)));
+    for name in &program.unset {
+        command.env_remove(name);
+    }
+    // SAFETY: between fork and exec only async-signal-safe calls: dup2, signal, setrlimit; no allocation, no lock.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::dup2(channel, CHANNEL_NUMBER) == -1 {
+                return Err(io::Error::last_os_error());
+            }
+            reset_dispositions();
+            let limit = libc::rlimit { rlim_cur: open_files.soft, rlim_max: open_files.hard };
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            Ok(())
+        });
+    }
+    let child = command.spawn()?;
+    Ok(Spawned { pid: child.id(), channel: ours })
+}
+
+/// Every signal to its default: what a `nohup` or a shell's trap ignored for us is not the members' business.
+/// (std has emptied the mask already.)
+fn reset_dispositions() {
+    for signal in 1..=31 {
+        // SAFETY: async-signal-safe; EINVAL for KILL and STOP is harmless.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Collects one ended child of any kind, without waiting: its pid and how it ended.
+///
+/// # Errors
+/// ECHILD when there is no child at all.
+pub fn reap() -> io::Result<Option<(u32, Ended)>> {
+    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+    match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
+        WaitStatus::Exited(pid, code) => Ok(Some((pid.as_raw().unsigned_abs(), Ended::Code(code)))),
+        WaitStatus::Signaled(pid, signal, _) => Ok(Some((pid.as_raw().unsigned_abs(), Ended::Signal(signal as i32)))),
+        WaitStatus::StillAlive
+        | WaitStatus::Stopped(..)
+        | WaitStatus::PtraceEvent(..)
+        | WaitStatus::PtraceSyscall(_)
+        | WaitStatus::Continued(_) => Ok(None),
+    }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// With this code.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
