@@ -49,7 +49,7 @@ pub enum StartFailure {
         /// How.
         death: Death,
     },
-    /// A member closed its channel before it was ready, and did not end within a second.
+    /// A member closed its channel before everybody was ready, and did not end within a second.
     Disconnected(MemberId),
     /// A member could not be spawned.
     SpawnFailed(MemberId),
@@ -89,6 +89,14 @@ pub enum Notice {
     Closing(i32),
     /// A second signal: no polite part.
     CloseHurried(i32),
+    /// The member closed its channel (after everything had been ready) but lives: a worker is replaced now and has 30 s to
+    /// end by itself, an agent is ended first.
+    Disconnected(MemberId),
     /// The member did not end within its close grace and gets KILL.
     Killed(MemberId),
+    /// The member did not end within 10 s of KILL (it is in an uninterruptible system call): the close goes on without it and
+    /// the exit code is 1.
+    GivenUp(MemberId),
+    /// Strays did not end within 10 s of KILL: the master exits without them, with 1.
+    StraysGivenUp,
 }

@@ -34,7 +34,7 @@ pub enum Event {
     },
     /// The member said, or showed by listening, that it is ready.
     Ready(MemberId),
-    /// The member's servers have closed and its last answer is sent.
+    /// The member's servers have closed and its last answer is sent; said at once for a member that cannot be asked.
     Drained(MemberId),
     /// The member's end of the channel closed. It may be alive still.
     Disconnected(MemberId),
@@ -45,8 +45,24 @@ pub enum Event {
         /// How it ended.
         death: Death,
     },
-    /// No process of the tree is left but the master.
+    /// No process of the tree is left but the master. Said whenever that is observed, and after each
+    /// [`super::Action::EndStrays`] when it is so.
     Alone,
     /// The user wants the end. A second one skips the polite part.
     Close(CloseCause),
+}
+
+impl Event {
+    /// The member it is about, if it is about one.
+    pub(super) fn member(&self) -> Option<MemberId> {
+        match *self {
+            Event::Begin | Event::Alone | Event::Close(CloseCause::Signal(_)) => None,
+            Event::Spawned(member)
+            | Event::SpawnFailed { member, transient: _ }
+            | Event::Ready(member)
+            | Event::Drained(member)
+            | Event::Disconnected(member)
+            | Event::Exited { member, death: _ } => Some(member),
+        }
+    }
 }

@@ -1,0 +1,161 @@
+//! The end in order: the workers, then the agent, then what they left behind, then the exit. Nothing is spawned any more.
+//!
+//! A close asked for by a signal is polite: ready members finish what they do, for at most half of their grace. A second
+//! signal, or a failed start, skips that. Each member gets one TERM, and KILL when the grace is over.
+
+use super::member::Member;
+use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role};
+
+/// How long strays have between TERM and KILL.
+const STRAYS_GRACE_MS: Millis = 1_000;
+
+/// How often KILL is sent again: a stray may have forked between two looks.
+const STRAYS_AGAIN_MS: Millis = 100;
+
+/// How long strays are sent KILL before the master exits without seeing their end.
+const STRAYS_UNKILLABLE_MS: Millis = 10_000;
+
+/// What a close has to remember; of no meaning before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Close {
+    /// The exit code at its end.
+    code: u8,
+    /// No polite part.
+    hurried: bool,
+    /// When the present closing phase began.
+    since: Millis,
+    /// When the strays are next sent KILL.
+    strays_kill_at: Millis,
+}
+
+impl Close {
+    pub fn strays_kill_at(&self) -> Millis {
+        self.strays_kill_at
+    }
+}
+
+impl Lifecycle {
+    /// The user wants the end.
+    pub(super) fn close_asked(&mut self, signal: i32, now: Millis, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::New | Phase::Starting => {
+                actions.push(Action::AnnounceStopped(signal));
+                self.begin_close(0, false, now, actions);
+            }
+            Phase::Running => {
+                actions.push(Action::Notice(Notice::Closing(signal)));
+                self.begin_close(0, false, now, actions);
+            }
+            Phase::ClosingWorkers | Phase::ClosingAgent => {
+                if !self.close.hurried {
+                    self.close.hurried = true;
+                    actions.push(Action::Notice(Notice::CloseHurried(signal)));
+                }
+            }
+            // No polite part is left to be skipped.
+            Phase::ClosingStrays | Phase::Ended => {}
+        }
+    }
+
+    /// From here on only down.
+    pub(super) fn begin_close(&mut self, code: u8, hurried: bool, now: Millis, actions: &mut Vec<Action>) {
+        self.phase = Phase::ClosingWorkers;
+        self.close = Close { code, hurried, since: now, strays_kill_at: 0 };
+        actions.push(Action::CloseListeners);
+    }
+
+    /// Asks whoever is to go now and has not been asked; when they are gone, the next.
+    pub(super) fn go_on_closing(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        if self.phase == Phase::ClosingWorkers {
+            if self.some_are_left(|role| role != Role::Agent, actions) {
+                return;
+            }
+            self.phase = Phase::ClosingAgent;
+            self.close.since = now;
+        }
+        if self.some_are_left(|_| true, actions) {
+            return;
+        }
+        self.phase = Phase::ClosingStrays;
+        self.close.since = now;
+        self.close.strays_kill_at = now + STRAYS_GRACE_MS;
+        actions.push(Action::EndStrays { kill: false });
+    }
+
+    /// Asks the members of these roles to leave; says whether there are any.
+    fn some_are_left(&mut self, roles: fn(Role) -> bool, actions: &mut Vec<Action>) -> bool {
+        let (hurried, drain_until, deadline) = (self.close.hurried, self.drain_deadline(), self.close_deadline());
+        let mut some = false;
+        for member in self.lives_mut().filter(|member| roles(member.role)) {
+            member.ask_to_leave(hurried, drain_until, deadline, actions);
+            some = true;
+        }
+        some
+    }
+
+    /// When the members that the present closing phase ends get KILL.
+    pub(super) fn close_deadline(&self) -> Millis {
+        self.close.since.saturating_add(self.close_grace_ms())
+    }
+
+    /// When those that are still leaving politely get TERM.
+    fn drain_deadline(&self) -> Millis {
+        self.close.since.saturating_add(self.close_grace_ms() / 2)
+    }
+
+    /// The grace of the present closing phase.
+    fn close_grace_ms(&self) -> Millis {
+        match self.phase {
+            Phase::ClosingWorkers => self.policy.worker_close_grace_ms,
+            Phase::ClosingAgent => self.policy.agent_close_grace_ms,
+            Phase::New | Phase::Starting | Phase::Running | Phase::ClosingStrays | Phase::Ended => 0,
+        }
+    }
+
+    /// Its last answer is sent: nothing is lost by TERM any more.
+    pub(super) fn drained(&mut self, id: MemberId, actions: &mut Vec<Action>) {
+        let deadline = self.close_deadline();
+        let Some(member) = self.member_mut(id) else { return };
+        if member.is_draining() {
+            member.terminate(deadline, actions);
+        }
+    }
+
+    /// The member did not end after KILL: the close goes on without it, and the exit code says so.
+    pub(super) fn give_up(&mut self, id: MemberId, actions: &mut Vec<Action>) {
+        if let Some((Member { id, .. }, _)) = self.remove(id) {
+            actions.push(Action::Notice(Notice::GivenUp(id)));
+            self.close.code = 1;
+        }
+    }
+
+    pub(super) fn kill_strays(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        if now >= self.close.since + STRAYS_GRACE_MS + STRAYS_UNKILLABLE_MS {
+            actions.push(Action::Notice(Notice::StraysGivenUp));
+            self.close.code = 1;
+            self.exit(actions);
+        } else {
+            self.close.strays_kill_at = now + STRAYS_AGAIN_MS;
+            actions.push(Action::EndStrays { kill: true });
+        }
+    }
+
+    /// No process of the tree is left. It can be so at other times too: between the death of the last member and the spawn
+    /// of its replacement.
+    pub(super) fn alone(&mut self, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::ClosingStrays => self.exit(actions),
+            Phase::New
+            | Phase::Starting
+            | Phase::Running
+            | Phase::ClosingWorkers
+            | Phase::ClosingAgent
+            | Phase::Ended => {}
+        }
+    }
+
+    fn exit(&mut self, actions: &mut Vec<Action>) {
+        self.phase = Phase::Ended;
+        actions.push(Action::Exit(self.close.code));
+    }
+}

@@ -1,0 +1,117 @@
+//! One life of an agent or worker: its states, and the ways in which it is asked to go.
+
+use super::{Action, Death, MemberId, Millis, Notice, Role};
+
+/// How long a disconnected worker may take to end by itself: the limit of Node's `graceful`, which closes the channel
+/// first and exits when the requests in flight are answered.
+pub(super) const LINGER_MS: Millis = 30_000;
+
+/// How long after KILL a member is still waited for in a close. A process can be uninterruptible (a dead NFS server); the
+/// init system behind the master must not wait with it.
+pub(super) const UNKILLABLE_MS: Millis = 10_000;
+
+/// A member that lives, or whose spawn is under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Member {
+    pub id: MemberId,
+    pub role: Role,
+    pub spawned_at: Millis,
+    pub state: State,
+}
+
+/// Where a member is in its life. A state that must not last says until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    /// Its spawn is asked for and not answered.
+    Spawning,
+    /// It runs and is not ready; `slow_told`: the log has been told that it is slow.
+    Booting { slow_told: bool },
+    /// It said, or showed, that it is ready.
+    Ready,
+    /// Its channel is closed; it may end by itself until then. In a close it gets TERM without this wait.
+    Disconnected { until: Millis },
+    /// It was asked to leave politely and may take until then.
+    Draining { until: Millis },
+    /// It was sent TERM and gets KILL then.
+    Terminated { until: Millis },
+    /// It was sent KILL; in a close it is waited for until then.
+    Killed { until: Millis },
+}
+
+impl Member {
+    pub fn new(id: MemberId, role: Role, now: Millis) -> Self {
+        Self { id, role, spawned_at: now, state: State::Spawning }
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.state == State::Ready
+    }
+
+    pub fn is_draining(&self) -> bool {
+        matches!(self.state, State::Draining { until: _ })
+    }
+
+    /// The channel is closed: nothing can be handed over any more.
+    pub fn disconnect(&mut self, until: Millis, actions: &mut Vec<Action>) {
+        self.leave_dispatch(actions);
+        self.state = State::Disconnected { until };
+    }
+
+    /// Asks it to leave in the close's way: politely if it is ready, else, or in a hurry, by TERM. Again does nothing.
+    pub fn ask_to_leave(&mut self, hurried: bool, drain_until: Millis, deadline: Millis, actions: &mut Vec<Action>) {
+        match self.state {
+            // The answer to its spawn brings it here again.
+            State::Spawning => {}
+            State::Ready if !hurried => {
+                self.leave_dispatch(actions);
+                actions.push(Action::Drain(self.id));
+                self.state = State::Draining { until: drain_until };
+            }
+            State::Draining { until: _ } if !hurried => {}
+            State::Ready
+            | State::Draining { until: _ }
+            | State::Booting { slow_told: _ }
+            | State::Disconnected { until: _ } => self.terminate(deadline, actions),
+            // It was being ended before the close.
+            State::Terminated { until } => self.state = State::Terminated { until: until.min(deadline) },
+            State::Killed { until: _ } => {}
+        }
+    }
+
+    /// Sends its one TERM, if it has not had it; KILL follows at `until`.
+    pub fn terminate(&mut self, until: Millis, actions: &mut Vec<Action>) {
+        match self.state {
+            State::Booting { slow_told: _ } | State::Ready => self.leave_dispatch(actions),
+            State::Disconnected { until: _ } | State::Draining { until: _ } => {}
+            State::Spawning | State::Terminated { until: _ } | State::Killed { until: _ } => return,
+        }
+        actions.push(Action::Terminate(self.id));
+        self.state = State::Terminated { until };
+    }
+
+    /// Sends KILL: it had its grace.
+    pub fn kill(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        actions.extend([Action::Notice(Notice::Killed(self.id)), Action::Kill(self.id)]);
+        self.state = State::Killed { until: now + UNKILLABLE_MS };
+    }
+
+    /// In a close: is this end what it was asked for, so that nobody need read of it?
+    pub fn may_end_with(&self, death: Death) -> bool {
+        match self.state {
+            State::Terminated { until: _ } | State::Killed { until: _ } => true,
+            // With its servers closed, Node may have nothing left to do.
+            State::Draining { until: _ } => death == Death::Code(0),
+            State::Spawning | State::Booting { slow_told: _ } | State::Ready | State::Disconnected { until: _ } => {
+                false
+            }
+        }
+    }
+
+    /// Only workers are given connections.
+    fn leave_dispatch(&self, actions: &mut Vec<Action>) {
+        match self.role {
+            Role::Agent => {}
+            Role::Worker { kind: _, slot: _ } => actions.push(Action::LeaveDispatch(self.id)),
+        }
+    }
+}
