@@ -4,8 +4,10 @@
 //! * [`inbound`] says what a frame from a member means.
 //! * [`outbound`] writes the frames that the master sends.
 //! * [`outbox`] is the queue of one channel with its one-handle gate and its bounds.
+//! * [`report`] is what the master tells its parent.
 
 pub mod inbound;
 pub mod lines;
 pub mod outbound;
 pub mod outbox;
+pub mod report;

@@ -1,1 +1,322 @@
-//! The only event loop: poll, one event, the lifecycle's answer, perform it.
+//! The only event loop: poll, tell the lifecycle what happened, do what it answers.
+//!
+//! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
+//! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
+//! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
+
+mod channel;
+mod frames;
+mod listeners;
+mod members;
+mod notices;
+mod perform;
+mod poll;
+mod start_up;
+mod words;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use crate::ipc::report::{self, Progress, Report};
+use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
+use crate::options::Options;
+use crate::state::{Directory, Record};
+use crate::sys::descriptors::OpenFiles;
+use crate::sys::signals::{self, Signals};
+use crate::sys::spawn::{self, Ended};
+use crate::sys::{clock, proc};
+
+use channel::{Channel, Reading};
+use listeners::{Listeners, Outcome};
+use members::Members;
+use notices::{Level, Notices, Often};
+use poll::{Poll, Source};
+use words::Evidence;
+
+pub use start_up::run;
+
+/// What would have to survive an exec of the master: facts, none of them made by this process image for itself.
+struct Carried {
+    options: Options,
+    lifecycle: Lifecycle,
+    members: Members,
+    listeners: Listeners,
+    /// The ready channel, as long as the parent holds its end.
+    parent: Option<Channel>,
+    /// Held for the master's life, never read.
+    _lock: OwnedFd,
+    record: Record,
+    /// How many agents and workers there have been: their numbers in log lines and in Node's cluster.
+    agents: u32,
+    workers: u32,
+    started_ms: u64,
+}
+
+/// The master.
+struct Master {
+    carried: Carried,
+    poll: Poll,
+    signals: Signals,
+    notices: Notices,
+    directory: Directory,
+    open_files: OpenFiles,
+    /// Number 3, so that nothing else of ours gets it (see [`spawn::spawn`]).
+    _number_3: OwnedFd,
+    /// Given up when the close begins, so that /proc can be read even when descriptors are exhausted.
+    reserve: Option<OwnedFd>,
+    /// Children that this process had before it became the master: none of our business.
+    foreign: BTreeSet<u32>,
+    /// What went wrong on the way, for the words of a failure.
+    seen: Evidence,
+    /// What the lifecycle has still to be told in this turn.
+    events: VecDeque<Event>,
+    /// Set by the lifecycle's last action.
+    exit: Option<u8>,
+    buffer: Vec<u8>,
+}
+
+/// How much is read from one channel before the others have their turn.
+const READS_PER_TURN: usize = 16;
+/// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
+/// in case a grandchild has the channel and goes on writing.
+const LAST_READS: usize = 64;
+
+impl Master {
+    /// Turns until the lifecycle says exit.
+    fn turn_until_exit(mut self) -> ExitCode {
+        let mut ready = Vec::new();
+        self.tell(Event::Begin);
+        loop {
+            self.flush();
+            if let Some(code) = self.exit {
+                return self.leave(code);
+            }
+            let timeout = self.next_timeout().map(|at| at.saturating_sub(clock::monotonic_ms()));
+            if let Err(error) = self.poll.wait(timeout, &mut ready) {
+                self.notices.write(Level::Error, &format!("the event loop cannot wait: {error}"));
+                self.tell(Event::Close(CloseCause::Signal(signals::SIGTERM)));
+            }
+            for source in ready.drain(..) {
+                self.take(source);
+            }
+            self.take_timeouts();
+        }
+    }
+
+    fn take(&mut self, source: Source) {
+        match source {
+            Source::Signals => self.take_signals(),
+            Source::Parent => self.read_parent(),
+            Source::Member(member) => self.read_member(member, READS_PER_TURN),
+            Source::Listener(number) => {
+                let now = clock::monotonic_ms();
+                let Carried { listeners, members, .. } = &mut self.carried;
+                let outcome = listeners.dispatch(number, members, &self.poll, now);
+                self.note(outcome);
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<u64> {
+        [self.carried.lifecycle.next_timeout(), self.carried.listeners.next_timeout()].into_iter().flatten().min()
+    }
+
+    fn take_timeouts(&mut self) {
+        let now = clock::monotonic_ms();
+        if self.carried.lifecycle.next_timeout().is_some_and(|at| at <= now) {
+            let mut actions = Vec::new();
+            self.carried.lifecycle.handle_timeout(now, &mut actions);
+            self.perform_all(actions);
+            self.settle();
+        }
+        if self.carried.listeners.next_timeout().is_some_and(|at| at <= now) {
+            let Carried { listeners, members, .. } = &mut self.carried;
+            let outcome = listeners.handle_timeout(members, &self.poll, now);
+            self.note(outcome);
+        }
+    }
+
+    /// Tells the lifecycle, and does what it wants, until it wants nothing more.
+    fn tell(&mut self, event: Event) {
+        self.events.push_back(event);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(event) = self.events.pop_front() {
+            let mut actions = Vec::new();
+            self.carried.lifecycle.handle(event, clock::monotonic_ms(), &mut actions);
+            self.perform_all(actions);
+        }
+    }
+
+    fn perform_all(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            self.perform(action);
+        }
+    }
+
+    fn take_signals(&mut self) {
+        for signal in self.signals.take() {
+            match signal {
+                signals::SIGCHLD => self.reap(),
+                signals::SIGHUP if self.carried.options.daemon => {
+                    self.notices.write(Level::Info, "SIGHUP means nothing to a detached master: ignored");
+                }
+                closing => self.tell(Event::Close(CloseCause::Signal(closing))),
+            }
+        }
+    }
+
+    /// Collects every child that has ended: members, and orphans of theirs that came to us as the subreaper.
+    fn reap(&mut self) {
+        loop {
+            match spawn::reap() {
+                Ok(Some((pid, ended))) => match self.carried.members.by_pid(pid) {
+                    Some(member) => self.bury(member, ended),
+                    None => drop(self.foreign.remove(&pid)),
+                },
+                Ok(None) => break,
+                Err(_) => return self.tell(Event::Alone),
+            }
+        }
+        if !self.foreign.is_empty() && self.strays().is_empty() && self.carried.members.iter().next().is_none() {
+            self.tell(Event::Alone);
+        }
+    }
+
+    /// A member has ended: what it still had to say comes first, the exit and the end of the channel race.
+    fn bury(&mut self, member: MemberId, ended: Ended) {
+        self.read_member(member, LAST_READS);
+        self.close_channel(member);
+        let death = match ended {
+            Ended::Code(code) => Death::Code(code),
+            Ended::Signal(signal) => Death::Signal(signal),
+        };
+        self.tell(Event::Exited { member, death });
+        self.carried.members.remove(member);
+        self.report_progress();
+    }
+
+    /// Reads a member's channel, at most `reads` times; its end is told to the lifecycle once.
+    fn read_member(&mut self, id: MemberId, reads: usize) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..reads {
+            let Some(channel) = self.carried.members.channel(id) else { break };
+            let reading = channel.read(&mut buffer);
+            let mut lines = std::mem::take(&mut channel.lines);
+            while let Some(line) = lines.next_line() {
+                self.take_line(id, line);
+            }
+            if let Some(channel) = self.carried.members.channel(id) {
+                channel.lines = lines;
+            }
+            match reading {
+                Reading::Some => {}
+                Reading::Nothing => break,
+                Reading::End => {
+                    self.close_channel(id);
+                    self.tell(Event::Disconnected(id));
+                    break;
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// The channel of a member is no more: what it was offered and had not taken goes to others.
+    fn close_channel(&mut self, member: MemberId) {
+        let Carried { members, listeners, .. } = &mut self.carried;
+        if members.get(member).is_some_and(|one| one.channel.is_some()) {
+            members.close_channel(member, &self.poll);
+            listeners.forget(member, members, &self.poll, clock::monotonic_ms());
+        }
+    }
+
+    fn read_parent(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        while let Some(channel) = &mut self.carried.parent {
+            let reading = channel.read(&mut buffer);
+            let mut lines = std::mem::take(&mut channel.lines);
+            while let Some(line) = lines.next_line() {
+                self.take_parents_line(line);
+            }
+            match (&mut self.carried.parent, reading) {
+                (Some(channel), Reading::Some | Reading::Nothing) => channel.lines = lines,
+                (Some(channel), Reading::End) => {
+                    self.poll.remove(&*channel);
+                    self.carried.parent = None;
+                }
+                (None, _) => {}
+            }
+            if reading != Reading::Some {
+                break;
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn flush(&mut self) {
+        self.carried.members.flush(&self.poll);
+        if let Some(channel) = &mut self.carried.parent {
+            members::watch_for_room(channel, Source::Parent, &self.poll);
+        }
+    }
+
+    /// Tells an eggctl parent who is ready, as long as it waits.
+    fn report_progress(&mut self) {
+        let Carried { lifecycle, members, options, parent, .. } = &mut self.carried;
+        let Some(channel) = parent else { return };
+        if lifecycle.phase() != Phase::Starting {
+            return;
+        }
+        let ready = |id: MemberId| lifecycle.is_ready(id);
+        let progress = Progress {
+            agent: members.iter().find(|(_, one)| !one.is_worker()).map(|(_, one)| one.pid),
+            ready: members.iter().filter(|(id, one)| one.is_worker() && ready(*id)).map(|(_, one)| one.pid).collect(),
+            workers: options.workers,
+            waiting: members.iter().filter(|(id, _)| !ready(*id)).map(|(id, _)| words::for_people(id, members)).collect(),
+        };
+        channel.push(report::report(&Report::Progress(progress)));
+    }
+
+    fn note(&mut self, outcome: Outcome) {
+        let now = clock::monotonic_ms();
+        match outcome {
+            Outcome::Fine => {}
+            Outcome::Refused { port, errno } => {
+                if errno == nix::errno::Errno::EADDRINUSE {
+                    self.seen.taken_port = u16::try_from(port).ok();
+                }
+                let text = format!("a worker cannot listen on port {port}: {}", errno.desc());
+                self.notices.once_a_minute(Often::UnknownRequest, now, &text);
+            }
+            Outcome::Exhausted(errno) => {
+                let text = format!("no connection can be accepted for now: {}", errno.desc());
+                self.notices.once_a_minute(Often::Exhausted, now, &text);
+            }
+        }
+    }
+
+    /// Processes of our tree that are no members: children of ours by adoption.
+    fn strays(&self) -> Vec<u32> {
+        let ours = std::process::id();
+        let cookie = self.carried.options.cookie.as_bytes();
+        let children = proc::children(ours);
+        let mut strays: Vec<u32> =
+            children.into_iter().filter(|pid| self.carried.members.by_pid(*pid).is_none() && !self.foreign.contains(pid)).collect();
+        if !self.foreign.is_empty() {
+            // Orphans of the foreign children come to us too: only what bears our cookie is ours.
+            strays.retain(|pid| proc::environment_variable(*pid, crate::state::COOKIE).as_deref() == Some(cookie));
+        }
+        strays
+    }
+
+    fn leave(mut self, code: u8) -> ExitCode {
+        self.flush();
+        self.notices.write(Level::Info, &format!("exit with code:{code}"));
+        self.directory.remove_record(&self.carried.record);
+        ExitCode::from(code)
+    }
+}

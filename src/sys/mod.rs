@@ -6,6 +6,7 @@ pub mod clock;
 pub mod crossing;
 pub mod descriptors;
 pub mod output;
+pub mod ports;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

@@ -107,3 +107,11 @@ pub enum Ended {
     /// By this signal.
     Signal(i32),
 }
+
+/// Ends a child that was spawned but cannot be watched (no descriptor left for its pidfd). The number is safe: the child
+/// is ours and nobody has reaped it.
+pub fn end_unwatched(pid: u32) {
+    if let Ok(number) = i32::try_from(pid) {
+        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL));
+    }
+}

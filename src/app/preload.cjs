@@ -1,0 +1,38 @@
+'use strict';
+// eggctl's member preload: loaded by --require into every Node member, and by inheritance into what members fork.
+// It must be harmless there, must never throw, and does nothing on the request path before the member is asked to leave.
+const fs = require('fs');
+const net = require('net');
+
+// 1. Lines printed just before process.exit arrive: into a pipe, Node otherwise loses what it has not written yet.
+for (const [fd, name] of [[1, 'stdout'], [2, 'stderr']]) {
+  try { if (fs.fstatSync(fd).isFIFO()) process[name]._handle.setBlocking(true); } catch { /* a closed stream */ }
+}
+
+// 2. Leave politely when the master says so: servers stop accepting, answers say `Connection: close`, the channel stays.
+const servers = new Set();
+const { listen } = net.Server.prototype;
+net.Server.prototype.listen = function (...args) {
+  if (!servers.has(this)) servers.add(this.once('close', () => servers.delete(this)));
+  return listen.apply(this, args);
+};
+
+let draining = false;
+function drain() {
+  if (draining) return;
+  draining = true;
+  const closeIdle = require('http').Server.prototype.closeIdleConnections;
+  for (const { Server } of [require('http'), require('https')]) {
+    Server.prototype.closeIdleConnections = () => {}; // close() would reset a socket whose next request is on its way
+  }
+  require('diagnostics_channel').subscribe('http.server.request.start', ({ response }) => { response.shouldKeepAlive = false; });
+  const leaving = [...servers];
+  setTimeout(() => leaving.forEach(server => server.closeAllConnections && closeIdle.call(server)), 1000).unref();
+  Promise.all(leaving.map(server => new Promise(resolve => server.close(resolve)))).then(drained);
+}
+
+// 3. Say so when it is done. (Prepended: Node's own listener for internal messages stands already.)
+const drained = () => process.connected && process.send({ cmd: 'NODE_EGGCTL', act: 'drained' }, () => {});
+process.prependListener('internalMessage', message => {
+  if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'drain') drain();
+});

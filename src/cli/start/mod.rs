@@ -1,0 +1,154 @@
+//! `eggctl start`: resolve and check everything, take the title's lock, then become the master (foreground) or detach it
+//! and wait until it is ready or has failed.
+
+mod detach;
+mod log_files;
+mod progress;
+mod story;
+mod tree;
+mod wait;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::app;
+use crate::error::{Exit, Failure};
+use crate::options::flags::StartFlags;
+use crate::options::{self, Options, Surroundings};
+use crate::state::{self, Directory, LockOutcome, Record, TitleLock};
+use crate::sys::crossing::{self, Crossing};
+use crate::sys::{cpus, descriptors, sockets};
+
+use super::masters;
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`Failure`] for whatever the user can mend.
+pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
+    let mut options = resolve(flags)?;
+    let program = crossing::own_program()?;
+    let (directory, lock) = take_title(&options)?;
+    options.take_cookie(state::new_cookie(&options.title)?);
+    make_directories(&options)?;
+    let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
+    let crossing = Crossing { options: memory, lock: lock.into(), channel: None };
+    let mut arguments = vec![OsString::from("eggctl")];
+    arguments.extend(app::master_arguments(&options));
+    let environment = environment(&options);
+    if options.daemon {
+        let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
+        return start_detached(&options, &directory, &master, crossing);
+    }
+    let failed = crossing.exec(&program, &arguments, &environment);
+    Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
+}
+
+fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
+    check_kernel()?;
+    let options = options::resolve(flags, &surroundings()?)?;
+    if options.daemon && std::process::id() == 1 {
+        let failure = Failure::new(Exit::Usage, "`--daemon` makes no sense as PID 1")
+            .because("when the first process of a container ends, the kernel kills the rest")
+            .hint("leave `--daemon` away: the master then is PID 1");
+        return Err(failure.into());
+    }
+    Ok(options)
+}
+
+/// The environment, directory and limits that this process was started with.
+pub(super) fn surroundings() -> anyhow::Result<Surroundings> {
+    let cwd = std::env::current_dir()
+        .map_err(|error| Failure::new(Exit::Usage, "cannot tell the current directory").because(error))?;
+    let passwd = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
+    Ok(Surroundings {
+        environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),
+        cwd,
+        passwd_home: passwd.map(|user| user.dir),
+        usable_cpus: cpus::usable(),
+    })
+}
+
+/// pidfds, `close_range` and `renameat2` are taken for granted: Linux 5.10 has them all.
+fn check_kernel() -> anyhow::Result<()> {
+    let name = nix::sys::utsname::uname()?;
+    let release = name.release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (5, 10) {
+        return Ok(());
+    }
+    let failure = Failure::new(Exit::Failed, format!("Linux {release} is too old"));
+    Err(failure.because("eggctl needs 5.10 or newer").into())
+}
+
+/// Takes the title's lock, and asks /proc too: a lost state directory must not yield two masters.
+fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
+    let directory = Directory::open()?;
+    let lock = match directory.lock(&options.title)? {
+        LockOutcome::Locked(lock) => lock,
+        LockOutcome::Held(holder) => return Err(already(options, holder.map(|holder| holder.pid)).into()),
+    };
+    if let Some(pid) = masters::of_title(&options.title)?.first() {
+        return Err(already(options, Some(*pid)).into());
+    }
+    directory.write_record(&Record::of_parent(options)?)?;
+    Ok((directory, lock))
+}
+
+fn already(options: &Options, pid: Option<u32>) -> Failure {
+    let title = options.title.as_str();
+    let pid = pid.map_or_else(|| "its pid is not known yet".to_owned(), |pid| format!("pid {pid}"));
+    Failure::new(Exit::Failed, format!("`{title}` is already running: {pid}"))
+        .hint(format!("`eggctl stop --title={title}` ends it; another `--title` starts one beside it"))
+}
+
+/// The directory that egg-scripts makes for its members' own logs.
+fn make_directories(options: &Options) -> anyhow::Result<()> {
+    if let Some(directory) = options.node_log_dir() {
+        let path = PathBuf::from(directory);
+        std::fs::create_dir_all(&path).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot make the directory `{}`", path.display()))
+                .because(error)
+                .hint("NODE_LOG_DIR names another one")
+        })?;
+    }
+    Ok(())
+}
+
+/// What this process has, without what would break a channel, with what the options say.
+fn environment(options: &Options) -> Vec<(OsString, OsString)> {
+    let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
+    for name in options::SCRUBBED {
+        variables.remove(std::ffi::OsStr::new(name));
+    }
+    variables.extend(options.environment.iter().map(|(name, value)| (name.into(), value.into())));
+    variables.into_iter().collect()
+}
+
+fn start_detached(
+    options: &Options,
+    directory: &Directory,
+    master: &detach::Master<'_>,
+    mut crossing: Crossing,
+) -> anyhow::Result<Exit> {
+    let logs = log_files::open(&options.stdout, &options.stderr)?;
+    let (ours, theirs) = sockets::channel_pair()?;
+    crossing.channel = Some(theirs);
+    // Held until the tree of a failed start is gone, so that nobody starts the title again before.
+    let held = crossing.lock.try_clone()?;
+    story::starting(options);
+    let mut tree = tree::Tree::of_this_process()?;
+    let (stdout, stderr) = (logs.stdout.try_clone()?, logs.stderr.try_clone()?);
+    detach::detach(master, stdout, stderr, crossing)?;
+    let ending = wait::wait(options, &logs, ours, &mut tree)?;
+    if let wait::Ending::Ready(ready) = ending {
+        story::ready(options, &ready);
+        return Ok(Exit::Done);
+    }
+    let left = tree.end(&ending, options)?;
+    directory.remove_record_of(&options.title);
+    drop(held);
+    Err(story::failure(options, &ending, &logs, tree.master(), left).into())
+}

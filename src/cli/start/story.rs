@@ -1,0 +1,153 @@
+//! What `start --daemon` tells: the story on stdout as egg-scripts tells it, a failure with its class, the last lines of
+//! output once, and what to do.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use crate::error::{Exit, Failure};
+use crate::ipc::report::Progress;
+use crate::options::Options;
+use crate::sys::spawn::Ended;
+use crate::sys::{output, ports, signals};
+
+use super::log_files::LogFiles;
+use super::wait::{Ending, Ready};
+
+/// How much of a log is looked at for its last lines.
+const TAIL_BYTES: u64 = 64 * 1024;
+/// How many lines are shown.
+const TAIL_LINES: usize = 40;
+
+/// The beginning.
+pub fn starting(options: &Options) {
+    output::say(format_args!("Starting {} at {}", options.name, options.base_dir.display()));
+    output::say(format_args!("Save log file to {}, {}", options.stdout.display(), options.stderr.display()));
+}
+
+/// The good end.
+pub fn ready(options: &Options, ready: &Ready) {
+    let place = if ready.address.is_empty() { String::new() } else { format!(" on {}", ready.address) };
+    output::say(format_args!("{} started{place}", options.name));
+    let agent = ready.who.agent.map_or_else(String::new, |pid| format!("agent {pid}, "));
+    let workers: Vec<String> = ready.who.ready.iter().map(ToString::to_string).collect();
+    output::say(format_args!(
+        "title {}, master {}, {agent}workers {}, {} ms",
+        options.title.as_str(),
+        ready.master,
+        workers.join(" "),
+        ready.took.as_millis()
+    ));
+}
+
+/// The bad end, with its class, the last lines and a hint.
+#[must_use]
+pub fn failure(
+    options: &Options,
+    ending: &Ending,
+    logs: &LogFiles,
+    master: Option<u32>,
+    left: Vec<u32>,
+) -> Failure {
+    let name = &options.name;
+    let (why, hint) = class(options, ending);
+    let mut failure = Failure::new(Exit::Failed, format!("{name} could not be started")).because(why);
+    if !left.is_empty() {
+        failure.exit = Exit::StillAlive;
+        failure = failure.because(format_args!("still alive after KILL: {left:?}"));
+    }
+    if shows_output(ending)
+        && let Some(lines) = last_lines(options, logs, master)
+    {
+        failure = failure.because(lines);
+    }
+    match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn class(options: &Options, ending: &Ending) -> (String, Option<String>) {
+    let logs = format!("the whole output is in {}", options.stderr.display());
+    match ending {
+        Ending::Ready(_) => ("it is ready".to_owned(), None),
+        Ending::Failed(failed) => {
+            let owner = failed.taken_port.and_then(ports::owner_of);
+            let hint = owner.map(|owner| format!("the port is held by {owner}")).or_else(|| failed.hint.clone());
+            (failed.why.clone(), hint.or(Some(logs)))
+        }
+        Ending::Stopped(signal) => (format!("stopped: the master got {signal} before everything was ready"), None),
+        Ending::Died(Ended::Code(code)) => (format!("the master died without a word: exit code {code}"), Some(logs)),
+        Ending::Died(Ended::Signal(signal)) => {
+            (format!("the master died: killed by {}", signals::name(*signal)), Some(logs))
+        }
+        Ending::Stderr => (
+            format!("Start got error, see {}", options.stderr.display()),
+            Some("Or use `--ignore-stderr` to ignore stderr at startup.".to_owned()),
+        ),
+        Ending::Deadline(progress) => {
+            let seconds = options.timeout_ms as f64 / 1000.0;
+            let hint = "`--timeout=MS` waits longer".to_owned();
+            (format!("Start failed, {seconds}s timeout: {}", not_ready(progress)), Some(hint))
+        }
+        Ending::Cancelled(signal) => (format!("cancelled by {}: nothing is left", signals::name(*signal)), None),
+        Ending::NotDetached(why) => (format!("the daemon could not become the master: {why}"), None),
+    }
+}
+
+fn not_ready(progress: &Progress) -> String {
+    if progress.waiting.is_empty() {
+        return "nobody was spawned yet".to_owned();
+    }
+    format!("not ready: {} ({} of {} workers ready)", progress.waiting.join(", "), progress.ready.len(), progress.workers)
+}
+
+/// A stop or a cancel is nobody's fault: there is nothing to look for in the output.
+fn shows_output(ending: &Ending) -> bool {
+    !matches!(ending, Ending::Ready(_) | Ending::Stopped(_) | Ending::Cancelled(_))
+}
+
+/// The last lines on stderr, or on stdout where stderr is silent; the master's own are left out, they are told already.
+fn last_lines(options: &Options, logs: &LogFiles, master: Option<u32>) -> Option<String> {
+    let own = master.map(|pid| format!(" {pid} [master] "));
+    let escape = output::is_terminal(io::stderr());
+    [(&logs.stderr, &options.stderr), (&logs.stdout, &options.stdout)].into_iter().find_map(|(file, path)| {
+        let text = tail(file).ok()?;
+        let lines: Vec<&str> =
+            text.lines().filter(|line| own.as_deref().is_none_or(|own| !line.contains(own))).collect();
+        let lines = lines.get(lines.len().saturating_sub(TAIL_LINES)..)?;
+        if lines.iter().all(|line| line.trim().is_empty()) {
+            return None;
+        }
+        let mut shown = format!("the last lines of {}\n", path.display());
+        for line in lines {
+            shown.push_str("  ");
+            push_escaped(&mut shown, line, escape);
+            shown.push('\n');
+        }
+        shown.pop();
+        Some(shown)
+    })
+}
+
+fn tail(file: &File) -> io::Result<String> {
+    let end = file.metadata()?.len();
+    let start = end.saturating_sub(TAIL_BYTES);
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, start)?;
+    bytes.truncate(read);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Control characters would speak to the terminal in the application's name.
+fn push_escaped(shown: &mut String, line: &str, escape: bool) {
+    for character in line.chars() {
+        if escape && character.is_control() && character != '\t' {
+            // Writing into a String cannot fail.
+            drop(write!(shown, "{}", character.escape_default()));
+        } else {
+            shown.push(character);
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! The processes that a start has made: this process is their subreaper, so none escapes it. A failed start returns only
+//! when nothing of them is left.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Duration;
+
+use crate::options::Options;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::signals::{SIGKILL, SIGTERM};
+use crate::sys::spawn::{self, Ended};
+use crate::sys::{clock, proc};
+
+use super::wait::Ending;
+
+/// How long the master may take beyond its own graces before it gets KILL.
+const SPARE: Duration = Duration::from_secs(2);
+/// How long a process may take to end after KILL (it may be waiting for a disk).
+const AFTER_KILL: Duration = Duration::from_secs(5);
+
+/// The tree.
+pub struct Tree {
+    /// Children that this process had before: none of our business.
+    foreign: BTreeSet<u32>,
+    master: Option<u32>,
+    ended: Option<Ended>,
+}
+
+impl Tree {
+    /// The tree before anything was started.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn of_this_process() -> io::Result<Self> {
+        let foreign = proc::children(std::process::id())?.into_iter().collect();
+        Ok(Tree { foreign, master: None, ended: None })
+    }
+
+    /// The detached process has told its pid.
+    pub fn set_master(&mut self, pid: u32) {
+        self.master = Some(pid);
+    }
+
+    /// The master's pid, once it is known.
+    #[must_use]
+    pub fn master(&self) -> Option<u32> {
+        self.master
+    }
+
+    /// How the master ended, once it has.
+    #[must_use]
+    pub fn masters_end(&self) -> Option<Ended> {
+        self.ended
+    }
+
+    /// Collects whatever has ended.
+    pub fn reap(&mut self) {
+        while let Ok(Some((pid, ended))) = spawn::reap() {
+            if self.master.is_none_or(|master| master == pid) && !self.foreign.remove(&pid) {
+                self.ended = Some(ended);
+            }
+        }
+    }
+
+    /// Ends what a failed start has left: TERM to the master unless it is ending by itself, KILL when its graces are
+    /// over, then whatever it has left behind. Gives back what could not be ended.
+    ///
+    /// # Errors
+    /// When /proc cannot be read.
+    pub fn end(&mut self, ending: &Ending, options: &Options) -> io::Result<Vec<u32>> {
+        if let Some(master) = self.master.filter(|_| self.ended.is_none()) {
+            let pidfd = Pidfd::open(master)?;
+            match ending {
+                Ending::Stderr | Ending::Deadline(_) | Ending::Cancelled(_) => drop(pidfd.signal(SIGTERM)),
+                Ending::Ready(_) | Ending::Failed(_) | Ending::Stopped(_) | Ending::Died(_) | Ending::NotDetached(_) => {}
+            }
+            let graces = options.worker_close_grace_ms + options.agent_close_grace_ms;
+            let deadline = clock::monotonic_ms() + graces + millis(SPARE);
+            if !pidfd::wait_all([&pidfd], deadline)? {
+                drop(pidfd.signal(SIGKILL));
+            }
+        }
+        self.end_the_rest()
+    }
+
+    /// KILL to every child left, until there is none: their orphans come to us one generation after the other.
+    fn end_the_rest(&mut self) -> io::Result<Vec<u32>> {
+        let deadline = clock::monotonic_ms() + millis(AFTER_KILL);
+        loop {
+            self.reap();
+            let mut left = proc::children(std::process::id())?;
+            left.retain(|pid| !self.foreign.contains(pid));
+            if left.is_empty() || clock::monotonic_ms() >= deadline {
+                return Ok(left);
+            }
+            // Children of ours keep their numbers until we reap them.
+            let pidfds: Vec<Pidfd> = left.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
+            for pidfd in &pidfds {
+                drop(pidfd.signal(SIGKILL));
+            }
+            pidfd::wait_all(&pidfds, deadline)?;
+        }
+    }
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}

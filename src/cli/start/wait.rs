@@ -1,0 +1,196 @@
+//! The parent's wait for the detached master: its channel, its end, its stderr at whole seconds, the deadline, signals.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::ipc::lines::{LONGEST_FRAME, Lines};
+use crate::ipc::report::{self, Failed, FromMaster, Progress, Report};
+use crate::options::Options;
+use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::sockets;
+use crate::sys::spawn::Ended;
+
+use super::log_files::LogFiles;
+use super::progress::Display;
+use super::tree::Tree;
+
+/// Everything is up.
+#[derive(Debug)]
+pub struct Ready {
+    /// Where.
+    pub address: String,
+    /// Who.
+    pub who: Progress,
+    /// The master's pid.
+    pub master: u32,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// How the wait ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// Everything is ready.
+    Ready(Ready),
+    /// The master says why it failed.
+    Failed(Failed),
+    /// Somebody stopped it with this signal.
+    Stopped(String),
+    /// The master ended without a word.
+    Died(Ended),
+    /// Something is on stderr before everything is ready.
+    Stderr,
+    /// Not ready in time; who was ready by then.
+    Deadline(Progress),
+    /// A signal to this process.
+    Cancelled(i32),
+    /// The daemon could not become the master.
+    NotDetached(String),
+}
+
+/// What the wait knows so far.
+struct Waiting<'a> {
+    options: &'a Options,
+    logs: &'a LogFiles,
+    channel: Option<OwnedFd>,
+    lines: Lines,
+    progress: Progress,
+    signals: Signals,
+    tree: &'a mut Tree,
+    started: Instant,
+}
+
+/// Waits until the start has ended one way or the other. What it leaves running is the caller's to end.
+///
+/// # Errors
+/// The kernel's.
+pub fn wait(options: &Options, logs: &LogFiles, channel: OwnedFd, tree: &mut Tree) -> anyhow::Result<Ending> {
+    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD]
+        .into_iter()
+        .filter(|signal| *signal != SIGHUP || !crate::sys::signals::is_ignored(SIGHUP))
+        .collect();
+    let mut waiting = Waiting {
+        options,
+        logs,
+        channel: Some(channel),
+        lines: Lines::new(LONGEST_FRAME),
+        progress: Progress { workers: options.workers, ..Progress::default() },
+        signals: Signals::catch(&caught)?,
+        tree,
+        started: Instant::now(),
+    };
+    let mut display = Display::new(options);
+    let ending = waiting.until_it_ends(&mut display);
+    display.clear();
+    ending
+}
+
+impl Waiting<'_> {
+    fn until_it_ends(&mut self, display: &mut Display) -> anyhow::Result<Ending> {
+        let deadline = Duration::from_millis(self.options.timeout_ms);
+        let mut seconds: u32 = 0;
+        loop {
+            display.show(&self.progress, self.started.elapsed());
+            let next_second = Duration::from_secs(u64::from(seconds) + 1);
+            self.sleep_until(next_second.min(deadline))?;
+            if let Some(ending) = self.read_channel() {
+                return Ok(ending);
+            }
+            if let Some(ending) = self.take_signals()? {
+                return Ok(ending);
+            }
+            let waited = self.started.elapsed();
+            if waited >= next_second {
+                seconds += 1;
+                if self.stderr_speaks()? {
+                    return Ok(Ending::Stderr);
+                }
+                display.second(seconds);
+            }
+            if waited >= deadline {
+                return Ok(Ending::Deadline(std::mem::take(&mut self.progress)));
+            }
+        }
+    }
+
+    /// Sleeps until something happens, or until so long after the start.
+    fn sleep_until(&self, at: Duration) -> io::Result<()> {
+        let mut polled = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        polled.extend(self.channel.as_ref().map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
+        let left = at.saturating_sub(self.started.elapsed());
+        // Rounded up: a timeout rounded down would spin through its last millisecond.
+        let timeout = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::MAX);
+        match poll(&mut polled, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn read_channel(&mut self) -> Option<Ending> {
+        let mut buffer = [0; 4096];
+        loop {
+            let channel = self.channel.as_ref()?;
+            match sockets::receive(channel.as_fd(), &mut buffer) {
+                Ok(received) if received.bytes > 0 => self.lines.feed(buffer.get(..received.bytes).unwrap_or_default()),
+                Err(Errno::EAGAIN) => return None,
+                Err(Errno::EINTR) => continue,
+                // The end of the channel is no end of the master: its exit tells more.
+                Ok(_) | Err(_) => self.channel = None,
+            }
+            let mut lines = std::mem::take(&mut self.lines);
+            while let Some(line) = lines.next_line() {
+                if let Some(ending) = line.ok().and_then(|line| self.take_word(report::read(line))) {
+                    return Some(ending);
+                }
+            }
+            self.lines = lines;
+        }
+    }
+
+    fn take_word(&mut self, word: FromMaster) -> Option<Ending> {
+        match word {
+            FromMaster::Ready { address } => Some(Ending::Ready(Ready {
+                address,
+                who: std::mem::take(&mut self.progress),
+                master: self.tree.master().unwrap_or(0),
+                took: self.started.elapsed(),
+            })),
+            FromMaster::Report(Report::Detached { pid }) => {
+                self.tree.set_master(pid);
+                None
+            }
+            FromMaster::Report(Report::Progress(progress)) => {
+                self.progress = progress;
+                None
+            }
+            FromMaster::Report(Report::NotDetached { why }) => Some(Ending::NotDetached(why)),
+            FromMaster::Report(Report::Failed(failed)) => Some(Ending::Failed(failed)),
+            FromMaster::Report(Report::Stopped { signal }) => Some(Ending::Stopped(signal)),
+            FromMaster::Other => None,
+        }
+    }
+
+    fn take_signals(&mut self) -> io::Result<Option<Ending>> {
+        for signal in self.signals.take() {
+            if signal != SIGCHLD {
+                return Ok(Some(Ending::Cancelled(signal)));
+            }
+            self.tree.reap();
+            if let Some(ended) = self.tree.masters_end() {
+                // Its last words may still be in the channel.
+                return Ok(Some(self.read_channel().unwrap_or(Ending::Died(ended))));
+            }
+        }
+        Ok(None)
+    }
+
+    /// egg-scripts' rule: something on stderr before everything is ready is a failure. The size is that of our own
+    /// descriptor: a path may be somebody else's by now.
+    fn stderr_speaks(&self) -> io::Result<bool> {
+        Ok(!self.options.ignore_stderr && !self.logs.shared && self.logs.stderr.metadata()?.len() > 0)
+    }
+}

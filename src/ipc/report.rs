@@ -1,0 +1,157 @@
+//! What the master tells its parent on the ready channel, besides relaying members' messages to it.
+//!
+//! `egg-ready` is Egg's own message, which a Node parent waits for. Everything else is a `NODE_EGGCTL` message: Node hides
+//! messages whose `cmd` begins with `NODE_` from user listeners, so a Node parent never sees them.
+
+use serde::{Deserialize, Serialize};
+
+use super::outbound::Frame;
+
+/// A word of the master to an eggctl parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum Report {
+    /// The detached process stands, with this pid, and is about to become the master.
+    Detached {
+        /// Its pid.
+        pid: u32,
+    },
+    /// The detached process could not become the master.
+    NotDetached {
+        /// Why.
+        why: String,
+    },
+    /// Who is ready by now.
+    Progress(Progress),
+    /// The start failed.
+    Failed(Failed),
+    /// The start was ended by this signal before everything was ready.
+    Stopped {
+        /// The signal's name.
+        signal: String,
+    },
+}
+
+/// How far a start has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// The agent's pid, when there is one.
+    pub agent: Option<u32>,
+    /// The pids of the workers that are ready.
+    pub ready: Vec<u32>,
+    /// How many workers there are to be.
+    pub workers: u32,
+    /// Who is not ready, in words: `agent (pid 12)`, `worker 2 (pid 14)`.
+    pub waiting: Vec<String>,
+}
+
+/// Why a start failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// One sentence without a full stop.
+    pub why: String,
+    /// The port that was taken, when that was the last thing that went wrong before.
+    pub taken_port: Option<u16>,
+    /// What to do.
+    pub hint: Option<String>,
+}
+
+/// What an eggctl parent reads from the ready channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromMaster {
+    /// A word to us.
+    Report(Report),
+    /// Everything is ready, at this address. Only from the master itself, never a member's claim.
+    Ready {
+        /// The address as it is shown.
+        address: String,
+    },
+    /// Something else: a member's message to its parent.
+    Other,
+}
+
+#[derive(Serialize)]
+struct Hidden<'a> {
+    cmd: &'static str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// The frame of a word to the parent.
+#[must_use]
+pub fn report(report: &Report) -> Frame {
+    frame(&Hidden { cmd: "NODE_EGGCTL", report })
+}
+
+#[derive(Serialize, Deserialize)]
+struct EggReady {
+    action: String,
+    to: String,
+    from: String,
+    data: ReadyData,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ReadyData {
+    port: Option<u16>,
+    address: String,
+    protocol: String,
+}
+
+/// Egg's `egg-ready`, from the master to the parent.
+#[must_use]
+pub fn egg_ready(address: &str, port: Option<u16>) -> Frame {
+    let data = ReadyData { port, address: address.to_owned(), protocol: "http".to_owned() };
+    frame(&EggReady { action: "egg-ready".to_owned(), to: "parent".to_owned(), from: "master".to_owned(), data })
+}
+
+fn frame(message: &impl Serialize) -> Frame {
+    // A struct of strings and numbers has a JSON form; an empty line would be read as rubbish and ignored.
+    let mut text = serde_json::to_vec(message).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+/// Reads a line of the ready channel.
+#[must_use]
+pub fn read(line: &[u8]) -> FromMaster {
+    #[derive(Deserialize)]
+    struct Internal {
+        cmd: String,
+        #[serde(flatten)]
+        report: Report,
+    }
+    if let Ok(internal) = serde_json::from_slice::<Internal>(line)
+        && internal.cmd == "NODE_EGGCTL"
+    {
+        return FromMaster::Report(internal.report);
+    }
+    match serde_json::from_slice::<EggReady>(line) {
+        Ok(ready) if ready.action == "egg-ready" && ready.from == "master" => {
+            FromMaster::Ready { address: ready.data.address }
+        }
+        Ok(_) | Err(_) => FromMaster::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_survives_the_channel_and_node_would_hide_it() {
+        let sent = Report::Failed(Failed { why: "worker 1 died".into(), taken_port: Some(7001), hint: None });
+        let frame = report(&sent);
+        assert!(frame.starts_with(br#"{"cmd":"NODE_EGGCTL","act":"failed","#), "{}", String::from_utf8_lossy(&frame));
+        assert_eq!(read(&frame), FromMaster::Report(sent));
+    }
+
+    #[test]
+    fn only_the_master_itself_says_ready() {
+        assert_eq!(read(&egg_ready("http://x", None)), FromMaster::Ready { address: "http://x".into() });
+        let forged = br#"{"action":"egg-ready","data":{"address":"http://x","protocol":"http"},"from":"app","to":"parent"}"#;
+        assert_eq!(read(forged), FromMaster::Other);
+        let appended = br#"{"action":"egg-ready","from":"master","data":{"address":"a","protocol":"http"},"from":"app","to":"parent"}"#;
+        assert_eq!(read(appended), FromMaster::Other);
+    }
+}

@@ -1,0 +1,146 @@
+//! One channel, a member's or the parent's: the socket, the half-read line, the queue, the descriptors that came.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+
+use nix::errno::Errno;
+
+use crate::ipc::lines::{LONGEST_FRAME, Lines};
+use crate::ipc::outbound::Frame;
+use crate::ipc::outbox::{Full, Outbox};
+use crate::sys::sockets;
+
+/// A descriptor on its way to a member, shared with whoever must keep it until it has arrived.
+pub type Handle = Rc<OwnedFd>;
+
+/// Descriptors that came and were not claimed by a frame yet: more than this are closed at once.
+const MOST_UNCLAIMED: usize = 16;
+
+/// One end of a channel.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    /// The bytes of an unfinished line. Taken out while its lines are worked on.
+    pub lines: Lines,
+    outbox: Outbox<Handle>,
+    unclaimed: VecDeque<OwnedFd>,
+    /// Set when a write found the other end closed: reading goes on to its end, writing does not.
+    broken: bool,
+    /// Is it watched for room to write? Kept by the loop.
+    pub watched_for_room: bool,
+}
+
+/// What a read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Bytes, now in `lines`; there may be more.
+    Some,
+    /// Nothing for now.
+    Nothing,
+    /// The other end is closed.
+    End,
+}
+
+impl Channel {
+    /// A channel over a non-blocking socket.
+    #[must_use]
+    pub fn new(socket: OwnedFd) -> Self {
+        Channel {
+            socket,
+            lines: Lines::new(LONGEST_FRAME),
+            outbox: Outbox::default(),
+            unclaimed: VecDeque::new(),
+            broken: false,
+            watched_for_room: false,
+        }
+    }
+
+    /// Reads once.
+    pub fn read(&mut self, buffer: &mut [u8]) -> Reading {
+        match sockets::receive(self.socket.as_fd(), buffer) {
+            Ok(received) => {
+                self.unclaimed.extend(received.descriptors);
+                self.unclaimed.truncate(MOST_UNCLAIMED);
+                if received.bytes == 0 {
+                    return Reading::End;
+                }
+                self.lines.feed(buffer.get(..received.bytes).unwrap_or_default());
+                Reading::Some
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Reading::Nothing,
+            Err(_) => Reading::End,
+        }
+    }
+
+    /// The descriptor that belongs to a handle frame, oldest first.
+    pub fn claim(&mut self) -> Option<OwnedFd> {
+        self.unclaimed.pop_front()
+    }
+
+    /// Queues a frame of the protocol.
+    pub fn push(&mut self, frame: Frame) {
+        if !self.broken {
+            self.outbox.push(frame);
+        }
+    }
+
+    /// Queues a user's message.
+    ///
+    /// # Errors
+    /// [`Full`] when the queue has no room: the message is dropped.
+    pub fn push_user(&mut self, frame: Frame) -> Result<(), Full> {
+        if self.broken { Ok(()) } else { self.outbox.push_user(frame) }
+    }
+
+    /// Queues a frame with a descriptor. The caller keeps a clone until it knows that it arrived.
+    pub fn push_handle(&mut self, frame: Frame, handle: Handle) {
+        if !self.broken {
+            self.outbox.push_handle(frame, handle);
+        }
+    }
+
+    /// Queues the answer to a handle that came.
+    pub fn push_acknowledgement(&mut self, frame: Frame) {
+        if !self.broken {
+            self.outbox.push_acknowledgement(frame);
+        }
+    }
+
+    /// The other end has the descriptor we sent.
+    pub fn acknowledged(&mut self) {
+        drop(self.outbox.acknowledged());
+    }
+
+    /// The other end did not get it: it is sent again, a few times.
+    pub fn refused(&mut self) {
+        drop(self.outbox.refused());
+    }
+
+    /// Writes what the kernel takes now. True when something is left that wants room.
+    pub fn flush(&mut self) -> bool {
+        loop {
+            let Some(write) = self.outbox.next_write() else { return false };
+            let handle = write.handle.map(|handle| handle.as_fd());
+            match sockets::send(self.socket.as_fd(), write.bytes, handle) {
+                Ok(written) => self.outbox.wrote(written),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return true,
+                // The kernel is short of something for now; the next frame for this member tries again.
+                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => return false,
+                // The other end is closed. What it still said is read to its end.
+                Err(_) => {
+                    self.broken = true;
+                    drop(self.outbox.abandon());
+                    return false;
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

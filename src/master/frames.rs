@@ -1,0 +1,185 @@
+//! What members and the parent say: cluster requests go to the listeners, readiness to the lifecycle, messages onwards.
+
+use crate::app;
+use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord};
+use crate::ipc::lines::TooLong;
+use crate::ipc::outbound::{self, Frame};
+use crate::lifecycle::{Event, MemberId, Role};
+use crate::messenger::{self, Receiver, Route, Sender};
+use crate::sys::clock;
+
+use super::notices::{Level, Often};
+use super::{Carried, Master, words};
+
+/// What only the master says to the parent: a member that sends it is not believed.
+const ONLY_THE_MASTER_SAYS: [&str; 3] = ["egg-ready", "agent-worker-died", "app-worker-died"];
+
+impl Master {
+    /// One line from a member.
+    pub(super) fn take_line(&mut self, from: MemberId, line: Result<&[u8], TooLong>) {
+        let line = match line {
+            Ok(line) => line,
+            Err(TooLong { bytes }) => {
+                return self.warn(Often::TooLong, from, &format!("sent a frame of {bytes} bytes: dropped"));
+            }
+        };
+        match inbound::read(line) {
+            Inbound::User(envelope) => self.take_message(from, &envelope),
+            Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
+            Inbound::HandleAck => self.with_channel(from, super::channel::Channel::acknowledged),
+            Inbound::HandleNack => self.with_channel(from, super::channel::Channel::refused),
+            Inbound::Handle { .. } => self.take_handle(from),
+            Inbound::Preload(PreloadWord::Drained) => self.tell(Event::Drained(from)),
+            Inbound::Internal => {}
+            Inbound::Rubbish(rubbish) => self.warn(rubbish.into(), from, "sent something that is no message: ignored"),
+        }
+    }
+
+    fn with_channel(&mut self, member: MemberId, act: fn(&mut super::channel::Channel)) {
+        if let Some(channel) = self.carried.members.channel(member) {
+            act(channel);
+        }
+    }
+
+    /// A handle of a member's own: acknowledged, or its channel would wait for ever; then closed.
+    fn take_handle(&mut self, from: MemberId) {
+        let Some(channel) = self.carried.members.channel(from) else { return };
+        match channel.claim() {
+            Some(descriptor) => {
+                channel.push_acknowledgement(outbound::handle_ack());
+                drop(descriptor);
+                self.warn(Often::Handle, from, "sent a handle, which the master has no use for: closed");
+            }
+            None => channel.push_acknowledgement(outbound::handle_nack()),
+        }
+    }
+
+    fn take_cluster_frame(&mut self, from: MemberId, frame: ClusterFrame<'_>) {
+        let now = clock::monotonic_ms();
+        let Carried { listeners, members, .. } = &mut self.carried;
+        match frame {
+            ClusterFrame::Online | ClusterFrame::OtherReply => {}
+            ClusterFrame::QueryServer(query) => {
+                let outcome = listeners.query(from, &query, members, &self.poll);
+                self.note(outcome);
+            }
+            ClusterFrame::Listening(listening) => self.take_listening(from, &listening),
+            ClusterFrame::Close { key, .. } => listeners.leave(from, &key, &self.poll),
+            ClusterFrame::ExitedAfterDisconnect { seq } => {
+                listeners.leave_dispatch(from);
+                members.push(from, outbound::plain_reply(listeners.next_seq(), seq));
+            }
+            ClusterFrame::Accepted { ack, accepted } => {
+                let outcome = listeners.answered(ack, accepted, members, &self.poll, now);
+                self.note(outcome);
+            }
+            ClusterFrame::Unknown { act, seq } => {
+                if let Some(seq) = seq {
+                    let errno = nix::errno::Errno::ENOSYS as i32;
+                    members.push(from, outbound::error_reply(listeners.next_seq(), seq, "", None, errno));
+                }
+                self.warn(Often::UnknownRequest, from, &format!("asked for `{act}`, which is not known"));
+            }
+        }
+    }
+
+    /// A worker's server listens: on the address it is to serve, that makes it ready.
+    fn take_listening(&mut self, from: MemberId, listening: &Listening) {
+        let address = app::address(&self.carried.options, listening);
+        if app::ready_by_listening(&self.carried.options, listening) {
+            self.carried.record.address.get_or_insert(address);
+            self.ready(from);
+        } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
+            self.seen.other_addresses.push(address);
+        }
+    }
+
+    /// A member is ready; only the first sign counts.
+    fn ready(&mut self, member: MemberId) {
+        if self.carried.lifecycle.is_ready(member) {
+            return;
+        }
+        if let Some(one) = self.carried.members.get(member) {
+            let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
+            self.notices.write(Level::Info, &format!("{} started ({took}ms)", words::in_log(one)));
+        }
+        self.tell(Event::Ready(member));
+        self.report_progress();
+    }
+
+    fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
+        let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
+        if app::ready_by_message(role, envelope.action.as_deref()) {
+            return self.ready(from);
+        }
+        let sender = match role {
+            Role::Agent => Sender::Agent,
+            Role::Worker { .. } => Sender::Worker,
+        };
+        let route = self.route(sender, envelope);
+        let claims = envelope.action.as_deref().is_some_and(|action| ONLY_THE_MASTER_SAYS.contains(&action));
+        if route.receiver == Receiver::Parent && claims {
+            return self.warn(Often::Forged, from, "sent what only the master says to the parent: dropped");
+        }
+        if route.receiver == Receiver::Nobody {
+            return self.warn(Often::Nobody, from, "sent a message to nobody: dropped");
+        }
+        self.relay(route, envelope);
+    }
+
+    /// One line from the parent: a message to the application, or nothing.
+    pub(super) fn take_parents_line(&mut self, line: Result<&[u8], TooLong>) {
+        if let Ok(line) = line
+            && let Inbound::User(envelope) = inbound::read(line)
+        {
+            let route = self.route(Sender::Parent, &envelope);
+            self.relay(route, &envelope);
+        }
+    }
+
+    fn route(&self, sender: Sender, envelope: &Envelope<'_>) -> Route {
+        let agent = self.carried.members.iter().find(|(_, one)| !one.is_worker() && one.channel.is_some());
+        messenger::route(sender, envelope, std::process::id(), agent.map(|(_, one)| one.pid))
+    }
+
+    /// Passes a message on, its payload unread, to whom the messenger decided.
+    fn relay(&mut self, route: Route, envelope: &Envelope<'_>) {
+        let Carried { members, parent, .. } = &mut self.carried;
+        let receivers: Vec<MemberId> = match route.receiver {
+            Receiver::Master | Receiver::Nobody => return,
+            Receiver::Parent => {
+                if let Some(channel) = parent {
+                    let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
+                    // A parent that does not read loses messages, not the master its memory.
+                    drop(channel.push_user(frame));
+                }
+                return;
+            }
+            Receiver::Agent => members.iter().filter(|(_, one)| !one.is_worker()).map(|(id, _)| id).collect(),
+            Receiver::Workers => members.iter().filter(|(_, one)| one.is_worker()).map(|(id, _)| id).collect(),
+            Receiver::WorkerPid(pid) => {
+                members.iter().filter(|(_, one)| one.is_worker() && one.pid == pid).map(|(id, _)| id).collect()
+            }
+            Receiver::WorkerId(number) => {
+                members.iter().filter(|(_, one)| one.is_worker() && one.number == number).map(|(id, _)| id).collect()
+            }
+        };
+        let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
+        for receiver in receivers {
+            self.send_to(receiver, &frame);
+        }
+    }
+
+    fn send_to(&mut self, receiver: MemberId, frame: &Frame) {
+        let Some(channel) = self.carried.members.channel(receiver) else { return };
+        if channel.push_user(frame.clone()).is_err() {
+            self.warn(Often::QueueFull, receiver, "does not read its messages: those beyond 64 MiB are dropped");
+        }
+    }
+
+    /// A warning about a member, once a minute for each kind.
+    fn warn(&mut self, kind: Often, member: MemberId, text: &str) {
+        let who = self.carried.members.get(member).map_or_else(|| "a member".to_owned(), words::in_log);
+        self.notices.once_a_minute(kind, clock::monotonic_ms(), &format!("{who} {text}"));
+    }
+}

@@ -1,0 +1,131 @@
+//! The table of living members: pid, channel, and when and as what each was spawned.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::ipc::outbound::Frame;
+use crate::lifecycle::{MemberId, Role};
+use crate::sys::pidfd::Pidfd;
+
+use super::channel::Channel;
+use super::poll::{Interest, Poll, Source};
+
+/// A living member.
+#[derive(Debug)]
+pub struct Member {
+    /// What it is for.
+    pub role: Role,
+    /// Its number in log lines and, for a worker, its id in Node's cluster: counts up for ever, apart for each role.
+    pub number: u32,
+    /// Its pid.
+    pub pid: u32,
+    /// The way to signal it: never by number, which may be another's by then.
+    pub pidfd: Pidfd,
+    /// Its channel; `None` once it has closed.
+    pub channel: Option<Channel>,
+    /// When it was spawned, in monotonic milliseconds.
+    pub spawned_ms: u64,
+}
+
+impl Member {
+    /// Is it a worker?
+    #[must_use]
+    pub fn is_worker(&self) -> bool {
+        matches!(self.role, Role::Worker { .. })
+    }
+}
+
+/// All living members.
+#[derive(Debug, Default)]
+pub struct Members {
+    table: BTreeMap<MemberId, Member>,
+    by_pid: BTreeMap<u32, MemberId>,
+    /// Whose queue got something since the last flush.
+    touched: BTreeSet<MemberId>,
+}
+
+impl Members {
+    /// Adds one and watches its channel.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn add(&mut self, id: MemberId, member: Member, poll: &Poll) -> std::io::Result<()> {
+        if let Some(channel) = &member.channel {
+            poll.add(channel, Source::Member(id), Interest::Read)?;
+        }
+        self.by_pid.insert(member.pid, id);
+        self.table.insert(id, member);
+        Ok(())
+    }
+
+    /// Removes one that was reaped.
+    pub fn remove(&mut self, id: MemberId) -> Option<Member> {
+        let member = self.table.remove(&id)?;
+        self.by_pid.remove(&member.pid);
+        self.touched.remove(&id);
+        Some(member)
+    }
+
+    /// The member of a pid.
+    #[must_use]
+    pub fn by_pid(&self, pid: u32) -> Option<MemberId> {
+        self.by_pid.get(&pid).copied()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, id: MemberId) -> Option<&Member> {
+        self.table.get(&id)
+    }
+
+    /// One of them, to change.
+    pub fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.table.get_mut(&id)
+    }
+
+    /// All, in the order of their ids.
+    pub fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
+        self.table.iter().map(|(id, member)| (*id, member))
+    }
+
+    /// The open channel of a member, marked to be flushed at the end of the turn.
+    pub fn channel(&mut self, id: MemberId) -> Option<&mut Channel> {
+        let channel = self.table.get_mut(&id)?.channel.as_mut()?;
+        self.touched.insert(id);
+        Some(channel)
+    }
+
+    /// Queues a frame of the protocol for a member.
+    pub fn push(&mut self, id: MemberId, frame: Frame) {
+        if let Some(channel) = self.channel(id) {
+            channel.push(frame);
+        }
+    }
+
+    /// Closes a member's channel: nothing more comes from it or goes to it.
+    pub fn close_channel(&mut self, id: MemberId, poll: &Poll) {
+        if let Some(channel) = self.table.get_mut(&id).and_then(|member| member.channel.take()) {
+            poll.remove(&channel);
+        }
+    }
+
+    /// Writes what the channels take, and watches for room where something is left.
+    pub fn flush(&mut self, poll: &Poll) {
+        while let Some(id) = self.touched.pop_first() {
+            let Some(channel) = self.table.get_mut(&id).and_then(|member| member.channel.as_mut()) else { continue };
+            watch_for_room(channel, Source::Member(id), poll);
+        }
+    }
+}
+
+/// Flushes a channel and watches it for room exactly as long as something waits.
+pub fn watch_for_room(channel: &mut Channel, source: Source, poll: &Poll) {
+    let wants_room = channel.flush();
+    if wants_room != channel.watched_for_room {
+        let interest = if wants_room { Interest::ReadWrite } else { Interest::Read };
+        // The descriptor is ours and watched: the change cannot fail but for lack of kernel memory, and then the next
+        // turn tries again.
+        if poll.change(&*channel, source, interest).is_ok() {
+            channel.watched_for_room = wants_room;
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The master's own log lines, in the form that Egg's master has: `2026-11-21 03:04:05,678 INFO 42 [master] …`.
+//! INFO and WARN go to stdout, ERROR to stderr (a start fails when something is on stderr before everything is ready).
+
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
+
+use crate::ipc::inbound::Rubbish;
+use crate::sys::{clock, output};
+
+/// How loud a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// What happened.
+    Info,
+    /// What should not have.
+    Warn,
+    /// What failed.
+    Error,
+}
+
+/// Things that can happen a million times a second, and are told once a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Often {
+    /// A frame that is no JSON.
+    NotJson,
+    /// A frame that is JSON, but no message.
+    NotAnEnvelope,
+    /// A cluster frame without what it needs.
+    BadClusterFrame,
+    /// A frame beyond the limit.
+    TooLong,
+    /// A member claimed to be the master.
+    Forged,
+    /// A message for nobody.
+    Nobody,
+    /// A message to a member whose queue is full.
+    QueueFull,
+    /// A handle that a member sent us.
+    Handle,
+    /// A cluster request that is not served.
+    UnknownRequest,
+    /// No descriptors or memory for a connection.
+    Exhausted,
+}
+
+impl From<Rubbish> for Often {
+    fn from(rubbish: Rubbish) -> Self {
+        match rubbish {
+            Rubbish::NotJson => Often::NotJson,
+            Rubbish::NotAnEnvelope => Often::NotAnEnvelope,
+            Rubbish::BadClusterFrame => Often::BadClusterFrame,
+        }
+    }
+}
+
+const A_MINUTE_MS: u64 = 60_000;
+
+/// When a frequent thing was last told, and how often it was kept back since.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    at_ms: u64,
+    kept_back: u64,
+}
+
+/// Writes notices. Never waits: a line that its stream does not take at once is counted and told about later.
+#[derive(Debug)]
+pub struct Notices {
+    pid: u32,
+    told: BTreeMap<Often, Told>,
+    lost: u64,
+}
+
+impl Notices {
+    /// Notices of the process `pid`.
+    #[must_use]
+    pub fn new(pid: u32) -> Self {
+        Notices { pid, told: BTreeMap::new(), lost: 0 }
+    }
+
+    /// Writes one.
+    pub fn write(&mut self, level: Level, text: &str) {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.line(Level::Warn, &format!("{lost} lines were lost because nobody read them"));
+        }
+        self.line(level, text);
+    }
+
+    fn line(&mut self, level: Level, text: &str) {
+        let word = match level {
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+        };
+        let line = format!("{} {word} {} [master] {text}\n", clock::log_time(), self.pid);
+        let written = match level {
+            Level::Info | Level::Warn => output::write_at_once(std::io::stdout().as_fd(), line.as_bytes()),
+            Level::Error => output::write_at_once(std::io::stderr().as_fd(), line.as_bytes()),
+        };
+        if !written {
+            self.lost += 1;
+        }
+    }
+
+    /// Writes a warning unless one of its kind was written within the last minute.
+    pub fn once_a_minute(&mut self, kind: Often, now_ms: u64, text: &str) {
+        let kept_back = match self.told.get_mut(&kind) {
+            Some(told) if now_ms < told.at_ms + A_MINUTE_MS => {
+                told.kept_back += 1;
+                return;
+            }
+            Some(told) => std::mem::take(&mut told.kept_back),
+            None => 0,
+        };
+        self.told.insert(kind, Told { at_ms: now_ms, kept_back: 0 });
+        if kept_back == 0 {
+            self.write(Level::Warn, text);
+        } else {
+            self.write(Level::Warn, &format!("{text} (and {kept_back} more since the last such line)"));
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Does what the lifecycle wants: spawns, signals, announcements, the log.
+
+use std::io;
+
+use crate::app;
+use crate::ipc::outbound;
+use crate::ipc::report::{self, Report};
+use crate::lifecycle::{Action, Event, MemberId, Notice, Role, StartFailure};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::signals::{SIGKILL, SIGTERM};
+use crate::sys::{clock, signals, spawn};
+
+use super::channel::Channel;
+use super::members::Member;
+use super::notices::Level;
+use super::{Carried, Master, words};
+
+impl Master {
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { member, role } => self.spawn(member, role),
+            Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
+            Action::Drain(member) => self.carried.members.push(member, outbound::drain()),
+            Action::Terminate(member) => self.signal(member, SIGTERM),
+            Action::Kill(member) => self.signal(member, SIGKILL),
+            Action::CloseListeners => self.close_listeners(),
+            Action::EndStrays { kill } => self.end_strays(kill),
+            Action::AnnounceReady => self.announce_ready(),
+            Action::AnnounceFailure(failure) => self.announce_failure(failure),
+            Action::AnnounceStopped(signal) => self.announce_stopped(signal),
+            Action::Notice(notice) => self.notice(&notice),
+            Action::Exit(code) => self.exit = Some(code),
+        }
+    }
+
+    /// Spawns a member; the lifecycle is told in the same turn how that went.
+    fn spawn(&mut self, id: MemberId, role: Role) {
+        let event = match self.try_spawn(id, role) {
+            Ok(()) => Event::Spawned(id),
+            Err(error) => {
+                let node = self.carried.options.node.display();
+                let why = format!("cannot run `{node}`: {error}");
+                self.notices.write(Level::Warn, &why);
+                self.seen.spawn_error = Some(why);
+                Event::SpawnFailed { member: id, transient: is_transient(&error) }
+            }
+        };
+        // Before anything else that waits: the lifecycle expects this answer next.
+        self.events.push_front(event);
+    }
+
+    fn try_spawn(&mut self, id: MemberId, role: Role) -> io::Result<()> {
+        let Carried { options, members, agents, workers, .. } = &mut self.carried;
+        let count = match role {
+            Role::Agent => agents,
+            Role::Worker { .. } => workers,
+        };
+        *count += 1;
+        let number = *count;
+        let preload = match options.preload {
+            true => Some(self.directory.keep_preload(app::PRELOAD)?),
+            false => None,
+        };
+        let program = app::launch(options, role, number, preload.as_deref());
+        let spawned = spawn::spawn(&program, self.open_files)?;
+        let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
+        let channel = Some(Channel::new(spawned.channel));
+        let spawned_ms = clock::monotonic_ms();
+        members.add(id, Member { role, number, pid: spawned.pid, pidfd, channel, spawned_ms }, &self.poll)?;
+        self.report_progress();
+        Ok(())
+    }
+
+    fn signal(&mut self, member: MemberId, signal: i32) {
+        if let Some(member) = self.carried.members.get(member) {
+            // ESRCH: it ended meanwhile and is about to be reaped.
+            drop(member.pidfd.signal(signal));
+        }
+    }
+
+    fn close_listeners(&mut self) {
+        self.reserve = None;
+        let Carried { listeners, members, .. } = &mut self.carried;
+        listeners.close(members, &self.poll);
+    }
+
+    fn end_strays(&mut self, kill: bool) {
+        let signal = if kill { SIGKILL } else { SIGTERM };
+        let strays = self.strays();
+        for pid in &strays {
+            // A child of ours keeps its number until we reap it.
+            if let Ok(pidfd) = Pidfd::open(*pid) {
+                drop(pidfd.signal(signal));
+            }
+        }
+        // Those that had ended already sent their SIGCHLD before; with nobody left there is none to come.
+        self.events.extend((strays.is_empty() && self.carried.members.iter().next().is_none()).then_some(Event::Alone));
+    }
+
+    fn announce_ready(&mut self) {
+        let Carried { options, parent, record, started_ms, .. } = &mut self.carried;
+        let took = clock::monotonic_ms().saturating_sub(*started_ms);
+        let address = record.address.clone().unwrap_or_default();
+        let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
+        self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", options.name));
+        record.phase = crate::state::RecordPhase::Running;
+        if let Err(failure) = self.directory.write_record(record) {
+            self.notices.write(Level::Warn, &format!("the record cannot be written: {failure}"));
+        }
+        if let Some(channel) = parent {
+            channel.push(report::egg_ready(&address, options.port));
+        }
+    }
+
+    fn announce_failure(&mut self, failure: StartFailure) {
+        let Carried { options, members, parent, .. } = &mut self.carried;
+        let failed = words::start_failure(failure, members, options, &self.seen);
+        let mut text = format!("{} start failed: {}", options.name, failed.why);
+        if let Some(hint) = &failed.hint {
+            text = format!("{text} (hint: {hint})");
+        }
+        self.notices.write(Level::Error, &text);
+        if let Some(channel) = parent {
+            channel.push(report::report(&Report::Failed(failed)));
+        }
+    }
+
+    fn announce_stopped(&mut self, signal: i32) {
+        let signal = signals::name(signal);
+        self.notices.write(Level::Info, &format!("stopped by {signal} before everything was ready"));
+        if let Some(channel) = &mut self.carried.parent {
+            channel.push(report::report(&Report::Stopped { signal }));
+        }
+    }
+
+    fn notice(&mut self, notice: &Notice) {
+        let (level, text) = words::notice(notice, &self.carried.members);
+        self.notices.write(level, &text);
+    }
+}
+
+/// Can this spawn work later? The machine is short of something now; everything else is wrong for good.
+fn is_transient(error: &io::Error) -> bool {
+    use nix::errno::Errno;
+    let transient = [Errno::EAGAIN, Errno::ENOMEM, Errno::EMFILE, Errno::ENFILE, Errno::ETXTBSY];
+    error.raw_os_error().is_some_and(|errno| transient.iter().any(|one| *one as i32 == errno))
+}

@@ -1,0 +1,112 @@
+//! What stands before the master's first turn: what crossed the exec, signals, limits, the record.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::process::ExitCode;
+
+use crate::error::Failure;
+use crate::lifecycle::{Lifecycle, Policy};
+use crate::options::Options;
+use crate::state::{Directory, Record};
+use crate::sys::crossing::Crossing;
+use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::{clock, descriptors, output, proc, signals, spawn};
+
+use super::channel::Channel;
+use super::listeners::Listeners;
+use super::members::Members;
+use super::notices::{Level, Notices};
+use super::poll::{Interest, Poll, Source};
+use super::words::Evidence;
+use super::{Carried, Master};
+
+/// How much is read at once: what Node writes at once.
+const BUFFER: usize = 64 * 1024;
+
+/// Runs the master of what crossed the exec, until the application is closed.
+#[must_use]
+pub fn run(crossing: Crossing) -> ExitCode {
+    match stand(crossing) {
+        Ok(master) => master.turn_until_exit(),
+        Err(error) => {
+            output::complain(format_args!("error: the master cannot start: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn stand(crossing: Crossing) -> anyhow::Result<Master> {
+    let pid = std::process::id();
+    last_words_of_a_panic(pid);
+    let number_3 = descriptors::hold_number(spawn::CHANNEL_NUMBER)?;
+    let options: Options = serde_json::from_slice(&descriptors::read_memory(crossing.options)?)?;
+    signals::ignore_write_signals()?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let open_files = descriptors::raise_open_files()?;
+    let directory = Directory::open()?;
+    let record = Record::of_master(&options)?;
+    directory.write_record(&record)?;
+    let poll = Poll::new()?;
+    let parent = crossing.channel.map(Channel::new);
+    if let Some(channel) = &parent {
+        poll.add(channel, Source::Parent, Interest::Read)?;
+    }
+    let foreign: BTreeSet<u32> = proc::children(pid).into_iter().collect();
+    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD]
+        .into_iter()
+        .filter(|signal| *signal != SIGHUP || !signals::is_ignored(SIGHUP))
+        .collect();
+    let signals = Signals::catch(&caught)?;
+    poll.add(&signals, Source::Signals, Interest::Read)?;
+    let lifecycle = Lifecycle::new(policy(&options));
+    let carried = Carried {
+        options,
+        lifecycle,
+        members: Members::default(),
+        listeners: Listeners::default(),
+        parent,
+        _lock: crossing.lock,
+        record,
+        agents: 0,
+        workers: 0,
+        started_ms: clock::monotonic_ms(),
+    };
+    Ok(Master {
+        carried,
+        poll,
+        signals,
+        notices: Notices::new(pid),
+        directory,
+        open_files,
+        _number_3: number_3,
+        reserve: Some(descriptors::placeholder()?),
+        foreign,
+        seen: Evidence::default(),
+        events: VecDeque::new(),
+        exit: None,
+        buffer: vec![0; BUFFER],
+    })
+}
+
+fn policy(options: &Options) -> Policy {
+    Policy {
+        agent: options.has_agent(),
+        workers: options.workers,
+        refork: options.replaces_the_dead(),
+        boot_grace_ms: options.timeout_ms,
+        worker_close_grace_ms: options.worker_close_grace_ms,
+        agent_close_grace_ms: options.agent_close_grace_ms,
+    }
+}
+
+/// A panic aborts; its reason is the last line in the log.
+fn last_words_of_a_panic(pid: u32) {
+    std::panic::set_hook(Box::new(move |panic| {
+        Notices::new(pid).write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
+    }));
+}
+
+impl From<Failure> for std::io::Error {
+    fn from(failure: Failure) -> Self {
+        std::io::Error::other(failure)
+    }
+}

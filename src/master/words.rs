@@ -1,0 +1,138 @@
+//! What the master says about its members and about a start, in words: for the log, the parent and the foreground.
+
+use crate::app;
+use crate::ipc::report::Failed;
+use crate::lifecycle::{Death, MemberId, Notice, Role, StartFailure};
+use crate::options::Options;
+use crate::sys::signals;
+
+use super::members::{Member, Members};
+use super::notices::Level;
+
+/// What went wrong before a start failed, as far as the master saw it.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// The port that could not be had because it was taken.
+    pub taken_port: Option<u16>,
+    /// Why the last spawn failed: `cannot run `node`: …`.
+    pub spawn_error: Option<String>,
+    /// Where workers listen that are not the address they are to serve.
+    pub other_addresses: Vec<String>,
+}
+
+/// `agent_worker#1:42` or `app_worker#2:43`, as Egg's log has it.
+#[must_use]
+pub fn in_log(member: &Member) -> String {
+    let role = if member.is_worker() { "app_worker" } else { "agent_worker" };
+    format!("{role}#{}:{}", member.number, member.pid)
+}
+
+/// `agent (pid 42)` or `worker 2 (pid 43)`, for people.
+#[must_use]
+pub fn for_people(id: MemberId, members: &Members) -> String {
+    match members.get(id) {
+        Some(member) => format!("{} (pid {})", app::name_of(member.role), member.pid),
+        None => "a member".to_owned(),
+    }
+}
+
+/// `exit code 1` or `killed by SIGKILL`.
+#[must_use]
+pub fn death(death: Death) -> String {
+    match death {
+        Death::Code(code) => format!("exit code {code}"),
+        Death::Signal(signal) => format!("killed by {}", signals::name(signal)),
+    }
+}
+
+/// `code: 1, signal: null`, as Egg's log has it.
+fn death_in_log(death: Death) -> String {
+    match death {
+        Death::Code(code) => format!("code: {code}, signal: null"),
+        Death::Signal(signal) => format!("code: null, signal: {}", signals::name(signal)),
+    }
+}
+
+/// Why the start failed, from what the lifecycle decided and what was seen on the way.
+#[must_use]
+pub fn start_failure(failure: StartFailure, members: &Members, options: &Options, seen: &Evidence) -> Failed {
+    let (why, hint) = match failure {
+        StartFailure::Died { member, death: how } => {
+            let who = for_people(member, members);
+            let hint = (how == Death::Code(0))
+                .then(|| "an exit before everything is ready is a failure, also with code 0".to_owned());
+            (format!("{who} died before everything was ready: {}", death(how)), hint)
+        }
+        StartFailure::Disconnected(member) => {
+            (format!("{} closed its channel before it was ready", for_people(member, members)), None)
+        }
+        StartFailure::SpawnFailed(_) => {
+            let why = seen.spawn_error.clone().unwrap_or_else(|| "a member could not be spawned".to_owned());
+            (why, Some("check --node and the PATH".to_owned()))
+        }
+        StartFailure::NotReady(member) => not_ready(member, members, options, seen),
+    };
+    match seen.taken_port {
+        Some(port) => Failed { why: format!("port {port} is taken; {why}"), taken_port: Some(port), hint },
+        None => Failed { why, taken_port: None, hint },
+    }
+}
+
+fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evidence) -> (String, Option<String>) {
+    let seconds = std::time::Duration::from_millis(options.timeout_ms).as_secs_f64();
+    let why = format!("{} was not ready within {seconds} s", for_people(member, members));
+    let hint = match members.get(member).map(|one| one.role) {
+        Some(Role::Worker { .. }) => match (options.port, seen.other_addresses.first()) {
+            (Some(port), Some(other)) => format!("it is to listen on port {port}, but listens on {other}"),
+            (Some(port), None) => format!("a worker is ready when it listens on port {port} or sends `app-start`"),
+            (None, _) => "a worker is ready when it listens or sends `app-start`".to_owned(),
+        },
+        Some(Role::Agent) | None => app::AGENT_READY_HINT.to_owned(),
+    };
+    (why, Some(hint))
+}
+
+/// The log line of a decision of the lifecycle.
+#[must_use]
+pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
+    let log = |id: MemberId| members.get(id).map_or_else(|| "a member".to_owned(), in_log);
+    match notice {
+        Notice::Died { member, death } => {
+            let workers: Vec<String> = members
+                .iter()
+                .filter(|(id, one)| one.is_worker() && id != member)
+                .map(|(_, one)| one.pid.to_string())
+                .collect();
+            let left = workers.join(", ");
+            (Level::Error, format!("{} died ({}), current workers: [{left}]", log(*member), death_in_log(*death)))
+        }
+        Notice::Refork { role, after_ms: 0 } => (Level::Info, format!("{}: new member now", app::name_of(*role))),
+        Notice::Refork { role, after_ms } => {
+            (Level::Warn, format!("{}: new member after {after_ms} ms", app::name_of(*role)))
+        }
+        Notice::NoRefork(role) => {
+            (Level::Warn, format!("{}: don't fork new work in this environment", app::name_of(*role)))
+        }
+        Notice::ReforkWindowFull { wait_ms } => {
+            (Level::Error, format!("60 reforks in 60 s: the next one after {wait_ms} ms"))
+        }
+        Notice::BootGraceOver(member) => {
+            (Level::Error, format!("{} is not ready in time: it is ended and tried again", log(*member)))
+        }
+        Notice::AgentSlow(member) => {
+            (Level::Warn, format!("{} is not ready for 5 s. {}", log(*member), app::AGENT_READY_HINT))
+        }
+        Notice::Closing(signal) => {
+            (Level::Info, format!("master is killed by signal {}, closing", signals::name(*signal)))
+        }
+        Notice::CloseHurried(signal) => {
+            (Level::Warn, format!("second signal {}: nobody is waited for politely any more", signals::name(*signal)))
+        }
+        Notice::Disconnected(member) => {
+            (Level::Error, format!("{} closed its channel and is replaced", log(*member)))
+        }
+        Notice::Killed(member) => {
+            (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member)))
+        }
+    }
+}
