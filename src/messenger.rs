@@ -26,7 +26,7 @@ pub enum Receiver {
     Workers,
     /// The worker with this pid.
     WorkerPid(u32),
-    /// The worker with this id (Egg 4).
+    /// The worker with this id (Egg 4, where a worker's id is its pid unless workers are threads).
     WorkerId(u32),
     /// Nobody: the message names a receiver that is none.
     Nobody,
@@ -44,7 +44,112 @@ pub struct Route {
 }
 
 /// Decides. `master_pid` and `agent_pid` are what `receiverPid` is compared with.
+///
+/// A named receiver stands above `to`, as in Egg.
 #[must_use]
 pub fn route(sender: Sender, envelope: &Envelope<'_>, master_pid: u32, agent_pid: Option<u32>) -> Route {
-    todo!("{sender:?}{envelope:?}{master_pid}{agent_pid:?}")
+    let (from, default) = match sender {
+        Sender::Agent => ("agent", "app"),
+        Sender::Worker => ("app", "agent"),
+        Sender::Parent => ("parent", "master"),
+    };
+    let named = match (envelope.receiver_worker_id, envelope.receiver_pid) {
+        (Some(id), _) => Some((id, Receiver::WorkerId(id))),
+        (None, Some(pid)) => Some((pid, Receiver::WorkerPid(pid))),
+        (None, None) => None,
+    };
+    if let Some((number, worker)) = named {
+        let (receiver, to) = if number == master_pid {
+            (Receiver::Master, "master")
+        } else if Some(number) == agent_pid {
+            (Receiver::Agent, "agent")
+        } else {
+            (worker, "app")
+        };
+        return Route { receiver, from, to };
+    }
+    let (receiver, to) = match envelope.to.as_deref().filter(|to| !to.is_empty()).unwrap_or(default) {
+        "master" => (Receiver::Master, "master"),
+        "parent" => (Receiver::Parent, "parent"),
+        "agent" => (Receiver::Agent, "agent"),
+        "app" => (Receiver::Workers, "app"),
+        _ => (Receiver::Nobody, ""),
+    };
+    Route { receiver, from, to }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Receiver::{Agent, Master, Nobody, Parent, WorkerId, WorkerPid, Workers};
+    use super::*;
+    use crate::ipc::inbound::{Inbound, read};
+
+    const MASTER: u32 = 100;
+    const AGENT: u32 = 101;
+
+    fn routed(sender: Sender, line: &str, agent: Option<u32>) -> (Receiver, &'static str, &'static str) {
+        let Inbound::User(envelope) = read(line.as_bytes()) else { panic!("{line} is no user message") };
+        let Route { receiver, from, to } = route(sender, &envelope, MASTER, agent);
+        (receiver, from, to)
+    }
+
+    #[test]
+    fn to_decides_and_its_absence_means_the_other_side() {
+        #[rustfmt::skip]
+        let table = [
+            //  what is sent            by the agent         by a worker          by the parent
+            (r#"{"action":"x"}"#,       (Workers, "app"),    (Agent, "agent"),    (Master, "master")),
+            (r#""x""#,                  (Workers, "app"),    (Agent, "agent"),    (Master, "master")),
+            (r#"{"to":""}"#,            (Workers, "app"),    (Agent, "agent"),    (Master, "master")),
+            (r#"{"to":5}"#,             (Workers, "app"),    (Agent, "agent"),    (Master, "master")),
+            (r#"{"to":"app"}"#,         (Workers, "app"),    (Workers, "app"),    (Workers, "app")),
+            (r#"{"to":"agent"}"#,       (Agent, "agent"),    (Agent, "agent"),    (Agent, "agent")),
+            (r#"{"to":"master"}"#,      (Master, "master"),  (Master, "master"),  (Master, "master")),
+            (r#"{"to":"parent"}"#,      (Parent, "parent"),  (Parent, "parent"),  (Parent, "parent")),
+            (r#"{"to":"everybody"}"#,   (Nobody, ""),        (Nobody, ""),        (Nobody, "")),
+            (r#"{"to":"App"}"#,         (Nobody, ""),        (Nobody, ""),        (Nobody, "")),
+        ];
+        for (line, agent, worker, parent) in table {
+            for (sender, from, (receiver, to)) in
+                [(Sender::Agent, "agent", agent), (Sender::Worker, "app", worker), (Sender::Parent, "parent", parent)]
+            {
+                assert_eq!(routed(sender, line, Some(AGENT)), (receiver, from, to), "{line} by {sender:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_named_receiver_stands_above_to_whoever_sends() {
+        #[rustfmt::skip]
+        let table = [
+            (r#"{"receiverPid":"100"}"#,                              Master,         "master"),
+            (r#"{"receiverPid":100,"to":"app"}"#,                     Master,         "master"),
+            (r#"{"receiverPid":"101","to":"app"}"#,                   Agent,          "agent"),
+            (r#"{"receiverPid":"102"}"#,                              WorkerPid(102), "app"),
+            (r#"{"receiverPid":"102","to":"agent"}"#,                 WorkerPid(102), "app"),
+            (r#"{"receiverPid":"102","to":"parent"}"#,                WorkerPid(102), "app"),
+            (r#"{"receiverPid":"nobody","to":"agent"}"#,              WorkerPid(0),   "app"),
+            (r#"{"receiverWorkerId":"100"}"#,                         Master,         "master"),
+            (r#"{"receiverWorkerId":"101"}"#,                         Agent,          "agent"),
+            (r#"{"receiverWorkerId":"3","receiverPid":"100"}"#,       WorkerId(3),    "app"),
+            (r#"{"receiverWorkerId":null,"receiverPid":"102"}"#,      WorkerPid(102), "app"),
+        ];
+        for (line, receiver, to) in table {
+            for (sender, from) in [(Sender::Agent, "agent"), (Sender::Worker, "app"), (Sender::Parent, "parent")] {
+                assert_eq!(routed(sender, line, Some(AGENT)), (receiver, from, to), "{line} by {sender:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_an_agent_its_old_pid_is_a_worker_nobody_has() {
+        assert_eq!(routed(Sender::Worker, r#"{"receiverPid":"101"}"#, None), (WorkerPid(101), "app", "app"));
+        assert_eq!(routed(Sender::Worker, r#"{"to":"agent"}"#, None), (Agent, "app", "agent"));
+    }
+
+    #[test]
+    fn who_sent_it_is_stamped_and_never_believed() {
+        let (_, from, _) = routed(Sender::Worker, r#"{"from":"master","to":"parent"}"#, Some(AGENT));
+        assert_eq!(from, "app");
+    }
 }

@@ -1,1 +1,4 @@
 //! All tests, one file per behaviour.
+
+mod codec;
+mod gate;

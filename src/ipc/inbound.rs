@@ -1,13 +1,19 @@
 //! What a frame from a member (or from the parent) means. Payloads stay bytes.
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
+
+pub use super::cluster::{AddressType, ClusterFrame, Listening, QueryServer};
+use super::{cluster, peek};
 
 /// A frame, read.
 #[derive(Debug)]
 pub enum Inbound<'a> {
     /// A handle comes with this frame; the payload is the message it belongs to.
     Handle {
-        /// The payload, one JSON text.
+        /// The payload, one JSON text for [`read`]. `null` when the frame had none: the handle must be acknowledged
+        /// all the same, or the peer's channel stalls for ever. A `Handle` inside a `Handle` brings no second one.
         message: &'a RawValue,
     },
     /// The peer took the handle we sent.
@@ -50,10 +56,10 @@ pub struct Envelope<'a> {
     /// The whole frame, as it came.
     pub text: &'a [u8],
     /// `action`, when it is a string; for a bare string, that string.
-    pub action: Option<std::borrow::Cow<'a, str>>,
+    pub action: Option<Cow<'a, str>>,
     /// `to`, when it is a string.
-    pub to: Option<std::borrow::Cow<'a, str>>,
-    /// `receiverPid`, a number or a string of digits.
+    pub to: Option<Cow<'a, str>>,
+    /// `receiverPid`, a number or a string of digits; 0, which no member has, when no process can have that number.
     pub receiver_pid: Option<u32>,
     /// `receiverWorkerId`, likewise.
     pub receiver_worker_id: Option<u32>,
@@ -63,100 +69,207 @@ pub struct Envelope<'a> {
     pub bare: bool,
 }
 
-/// A request of a worker's cluster module, or a reply to one of ours.
-#[derive(Debug)]
-pub enum ClusterFrame<'a> {
-    /// `online`: first frame, before the application's code.
-    Online,
-    /// `queryServer`: it wants to listen. Must be answered.
-    QueryServer(QueryServer<'a>),
-    /// `listening`.
-    Listening(Listening),
-    /// `close`: it has closed its server on this key.
-    Close {
-        /// The key we gave.
-        key: String,
-        /// Its sequence number.
-        seq: u64,
-    },
-    /// `exitedAfterDisconnect`: it leaves by itself; must be answered.
-    ExitedAfterDisconnect {
-        /// Its sequence number.
-        seq: u64,
-    },
-    /// The answer to our `newconn`.
-    Accepted {
-        /// Our sequence number.
-        ack: u64,
-        /// Did it take the connection?
-        accepted: bool,
-    },
-    /// An answer to something else of ours.
-    OtherReply,
-    /// A request we do not know.
-    Unknown {
-        /// Its `act`.
-        act: String,
-        /// Its sequence number, for the error reply.
-        seq: Option<u64>,
-    },
-}
-
-/// The kind of address in a `queryServer` or `listening`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum AddressType {
-    /// TCP over IPv4 (or both, when there is no address).
-    Tcp4,
-    /// TCP over IPv6.
-    Tcp6,
-    /// A unix socket or abstract name.
-    Pipe,
-    /// UDP over IPv4.
-    Udp4,
-    /// UDP over IPv6.
-    Udp6,
-    /// Something newer than this program.
-    Other,
-}
-
-/// A worker wants a listening socket (`lib/internal/cluster/child.js`).
-#[derive(Debug)]
-pub struct QueryServer<'a> {
-    /// Its sequence number.
-    pub seq: u64,
-    /// The how-manieth listen with these values in that worker.
-    pub index: u64,
-    /// A blob that the first worker gives and all get back (TLS ticket keys).
-    pub data: Option<&'a RawValue>,
-    /// The address; none means any.
-    pub address: Option<String>,
-    /// The port; -1 for a unix path.
-    pub port: i64,
-    /// The kind of address.
-    pub address_type: AddressType,
-    /// A descriptor number of the master (`listen({fd})`).
-    pub fd: Option<i64>,
-    /// libuv's flags: bit 0 IPv6 only, bit 2 SO_REUSEADDR (UDP).
-    pub flags: u32,
-    /// The backlog; 0 means 511.
-    pub backlog: u32,
-}
-
-/// A worker's server listens.
-#[derive(Debug)]
-pub struct Listening {
-    /// Its sequence number.
-    pub seq: u64,
-    /// The address; none means any.
-    pub address: Option<String>,
-    /// The real port, -1 for a unix path.
-    pub port: i64,
-    /// The kind of address.
-    pub address_type: AddressType,
-}
+/// Node's own messages: an object whose `cmd` begins so and goes on. They never reach a user's listener.
+const INTERNAL: &str = "NODE_";
 
 /// Reads one frame.
 #[must_use]
 pub fn read(line: &[u8]) -> Inbound<'_> {
-    todo!("{}", line.len())
+    let Ok(json) = std::str::from_utf8(line) else { return Inbound::Rubbish(Rubbish::NotJson) };
+    let inbound = match json.trim_ascii_start().as_bytes().first() {
+        Some(b'{') => object(json),
+        Some(b'"') => bare(json),
+        _ => peek::any(json).map(|_| Inbound::Rubbish(Rubbish::NotAnEnvelope)),
+    };
+    inbound.unwrap_or(Inbound::Rubbish(Rubbish::NotJson))
+}
+
+fn object(json: &str) -> Option<Inbound<'_>> {
+    let [cmd, action, to, receiver_pid, receiver_worker_id, data] =
+        peek::fields(json, ["cmd", "action", "to", "receiverPid", "receiverWorkerId", "data"])?;
+    let cmd = cmd.and_then(peek::text).filter(|cmd| cmd.len() > INTERNAL.len() && cmd.starts_with(INTERNAL));
+    if let Some(cmd) = cmd {
+        return internal(json, &cmd);
+    }
+    Some(Inbound::User(Envelope {
+        text: json.as_bytes(),
+        action: action.and_then(peek::text),
+        to: to.and_then(peek::text),
+        receiver_pid: receiver_pid.and_then(receiver),
+        receiver_worker_id: receiver_worker_id.and_then(receiver),
+        data,
+        bare: false,
+    }))
+}
+
+fn internal<'a>(json: &'a str, cmd: &str) -> Option<Inbound<'a>> {
+    Some(match cmd {
+        "NODE_HANDLE" => {
+            let [message] = peek::fields(json, ["msg"])?;
+            Inbound::Handle { message: message.unwrap_or(RawValue::NULL) }
+        }
+        "NODE_HANDLE_ACK" => Inbound::HandleAck,
+        "NODE_HANDLE_NACK" => Inbound::HandleNack,
+        "NODE_CLUSTER" => cluster::read(json).map_or(Inbound::Rubbish(Rubbish::BadClusterFrame), Inbound::Cluster),
+        "NODE_EGGCTL" => {
+            let [act] = peek::fields(json, ["act"])?;
+            match act.map(RawValue::get) {
+                Some(r#""drained""#) => Inbound::Preload(PreloadWord::Drained),
+                _ => Inbound::Internal,
+            }
+        }
+        _ => Inbound::Internal,
+    })
+}
+
+fn bare(json: &str) -> Option<Inbound<'_>> {
+    let action = peek::text(peek::any(json)?)?;
+    Some(Inbound::User(Envelope {
+        text: json.as_bytes(),
+        action: Some(action),
+        to: None,
+        receiver_pid: None,
+        receiver_worker_id: None,
+        data: None,
+        bare: true,
+    }))
+}
+
+/// A receiver's number. One that is written but can be nobody's must not turn a private message into a broadcast.
+fn receiver(value: &RawValue) -> Option<u32> {
+    let written = match value.get().as_bytes().first()? {
+        b'"' => value.get() != r#""""#,
+        b'-' | b'0'..=b'9' => value.get() != "0",
+        _ => false,
+    };
+    written.then(|| peek::number(value).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn envelope(line: &str) -> Envelope<'_> {
+        match read(line.as_bytes()) {
+            Inbound::User(envelope) => envelope,
+            other => panic!("{line} was read as {other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_envelope_is_read_and_its_payload_left_alone() {
+        let line = r#" {"action":"egg-\u0070ids","data":{"x":"\ud800", "y":[ 1e999 ]},"to":"app","receiverPid":"42"} "#;
+        let read = envelope(line);
+        assert_eq!((read.action.as_deref(), read.to.as_deref()), (Some("egg-pids"), Some("app")));
+        assert_eq!((read.receiver_pid, read.receiver_worker_id, read.bare), (Some(42), None, false));
+        assert_eq!(read.data.map(RawValue::get), Some(r#"{"x":"\ud800", "y":[ 1e999 ]}"#));
+        assert_eq!(read.text, line.as_bytes());
+    }
+
+    #[test]
+    fn a_bare_string_is_its_own_action() {
+        let read = envelope(r#" "agent-start""#);
+        assert_eq!((read.action.as_deref(), read.bare), (Some("agent-start"), true));
+        assert!(envelope(r#""\ud800""#).bare);
+        assert!(envelope(r#""NODE_CLUSTER""#).bare);
+    }
+
+    #[test]
+    fn routing_fields_of_a_wrong_type_are_absent() {
+        let read = envelope(r#"{"action":{},"to":5,"receiverPid":null,"receiverWorkerId":[7],"cmd":["NODE_CLUSTER"]}"#);
+        assert_eq!((read.action, read.to, read.receiver_pid, read.receiver_worker_id), (None, None, None, None));
+        assert_eq!(envelope(r#"{"receiverPid":""}"#).receiver_pid, None);
+    }
+
+    #[test]
+    fn a_receiver_is_a_number_or_digits_and_an_impossible_one_is_still_a_receiver() {
+        assert_eq!(envelope(r#"{"receiverPid":42}"#).receiver_pid, Some(42));
+        assert_eq!(envelope(r#"{"receiverWorkerId":"7"}"#).receiver_worker_id, Some(7));
+        for nobody in [r#""x""#, "-1", "1.5", "99999999999999999999", r#""\ud800""#] {
+            assert_eq!(envelope(&format!(r#"{{"receiverPid":{nobody}}}"#)).receiver_pid, Some(0), "{nobody}");
+        }
+    }
+
+    #[test]
+    fn a_lone_surrogate_in_a_routing_field_is_an_unknown_word() {
+        let line = r#"{"action":"\ud800","to":"app\udc00","\udfff":0}"#;
+        let read = envelope(line);
+        assert!(read.action.is_some() && read.to.is_some_and(|to| to != "app"));
+        assert_eq!(read.text, line.as_bytes());
+    }
+
+    #[test]
+    fn what_node_would_take_for_its_own_is_never_a_users_message() {
+        for line in [
+            r#"{"cmd":"NODE_X"}"#,
+            r#"{"cmd":"hello","cmd":"NODE_X"}"#,
+            r#"{"cmd":"hello","\u0063md":"\u004eODE_X"}"#,
+            r#"{"cmd":"NODE_\ud800"}"#,
+            r#"{"cmd":"\u004eODE_\ud800"}"#,
+            r#"{"cmd":"NODE_HANDLE_ACK "}"#,
+            r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#,
+        ] {
+            assert!(matches!(read(line.as_bytes()), Inbound::Internal), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_nodes_own_is_a_users_message() {
+        for line in [
+            r#"{"cmd":"NODE_"}"#,
+            r#"{"cmd":"node_x"}"#,
+            r#"{"cmd":" NODE_X"}"#,
+            r#"{"cmd":"NODE_X","cmd":"hello"}"#,
+            r#"{"data":{"cmd":"NODE_X"}}"#,
+            r#"{"__proto__":{"cmd":"NODE_X"}}"#,
+            r#"{"\\u0063md":"NODE_X"}"#,
+        ] {
+            envelope(line);
+        }
+    }
+
+    #[test]
+    fn handles_and_their_answers_are_told_apart() {
+        let Inbound::Handle { message } =
+            read(br#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"online","seq":0}}"#)
+        else {
+            panic!("no handle")
+        };
+        assert!(matches!(read(message.get().as_bytes()), Inbound::Cluster(ClusterFrame::Online)));
+        let Inbound::Handle { message } = read(br#"{"cmd":"NODE_HANDLE"}"#) else { panic!("no handle") };
+        assert!(matches!(read(message.get().as_bytes()), Inbound::Rubbish(Rubbish::NotAnEnvelope)));
+        let Inbound::Handle { message } = read(br#"{"cmd":"NODE_HANDLE","msg":{"cmd":"NODE_HANDLE","msg":1}}"#) else {
+            panic!("no handle")
+        };
+        assert!(matches!(read(message.get().as_bytes()), Inbound::Handle { .. }));
+        assert!(matches!(read(br#"{"cmd":"NODE_HANDLE_ACK"}"#), Inbound::HandleAck));
+        assert!(matches!(read(br#"{"cmd":"NODE_HANDLE_NACK"}"#), Inbound::HandleNack));
+    }
+
+    #[test]
+    fn the_preload_says_that_it_has_drained() {
+        let word = read(br#"{"cmd":"NODE_EGGCTL","act":"drained"}"#);
+        assert!(matches!(word, Inbound::Preload(PreloadWord::Drained)));
+    }
+
+    #[test]
+    fn rubbish_is_named_by_its_kind() {
+        for line in ["null", "true", "-1.5e3", "[{\"cmd\":\"NODE_X\"}]"] {
+            assert!(matches!(read(line.as_bytes()), Inbound::Rubbish(Rubbish::NotAnEnvelope)), "{line}");
+        }
+        for line in [
+            &b""[..],
+            b" ",
+            b"nul",
+            b"{\"a\":1",
+            b"\"half",
+            b"{}{}",
+            b"\"a\" \"b\"",
+            b"{\"a\":\"\xff\"}",
+            b"\xed\xa0\x80",
+        ] {
+            assert!(matches!(read(line), Inbound::Rubbish(Rubbish::NotJson)), "{line:?}");
+        }
+        assert!(matches!(read(br#"{"cmd":"NODE_CLUSTER"}"#), Inbound::Rubbish(Rubbish::BadClusterFrame)));
+    }
 }

@@ -1,13 +1,16 @@
 //! Bytes and messages: Node's channel (`child_process`) and Node's cluster protocol. Pure: no descriptors, no I/O.
 //!
 //! * [`lines`] cuts the byte stream of a channel into frames, one JSON text each.
-//! * [`inbound`] says what a frame from a member means.
+//! * [`inbound`] says what a frame from a member means, `cluster` what one of Node's cluster module means;
+//!   `peek` is how both look into JSON without parsing it.
 //! * [`outbound`] writes the frames that the master sends.
 //! * [`outbox`] is the queue of one channel with its one-handle gate and its bounds.
 //! * [`report`] is what the master tells its parent.
 
+mod cluster;
 pub mod inbound;
 pub mod lines;
 pub mod outbound;
 pub mod outbox;
 pub mod report;
+mod peek;

@@ -1,5 +1,6 @@
-//! The frames that the master sends. Each is one line with its newline.
+//! The frames that the master sends. Each is one line with its newline, as Node 20 writes it.
 
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A frame ready to be written, shared by the queues it stands in.
@@ -16,57 +17,180 @@ pub struct SocketName {
     pub port: u16,
 }
 
-/// The answer to a `queryServer` that the master serves by handing over connections.
+/// The answer to a `queryServer` that the master serves by handing over connections; a unix socket has no `name`.
 #[must_use]
 pub fn round_robin_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, name: Option<&SocketName>) -> Frame {
-    todo!("{seq}{ack}{key}{data:?}{name:?}")
+    let (key, data) = (quoted(key), data.map_or("null", RawValue::get));
+    let name = name.map_or(String::new(), |SocketName { address, v6, port }| {
+        let (address, family) = (quoted(address), if *v6 { "IPv6" } else { "IPv4" });
+        format!(r#""sockname":{{"address":{address},"family":"{family}","port":{port}}},"#)
+    });
+    frame(format!(r#"{{"cmd":"NODE_CLUSTER","errno":null,"key":{key},"ack":{ack},"data":{data},{name}"seq":{seq}}}"#))
 }
 
 /// The answer to a `queryServer` that cannot be served: `errno` is positive here, and Node wants it negative.
 #[must_use]
 pub fn error_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, errno: i32) -> Frame {
-    todo!("{seq}{ack}{key}{data:?}{errno}")
+    let (errno, key, data) = (-i64::from(errno), quoted(key), data.map_or("null", RawValue::get));
+    frame(format!(r#"{{"cmd":"NODE_CLUSTER","errno":{errno},"key":{key},"ack":{ack},"data":{data},"seq":{seq}}}"#))
 }
 
 /// A bare answer: `{ack}`.
 #[must_use]
 pub fn plain_reply(seq: u64, ack: u64) -> Frame {
-    todo!("{seq}{ack}")
+    frame(format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"seq":{seq}}}"#))
 }
 
 /// A connection for the worker: goes with the handle.
 #[must_use]
 pub fn new_connection(seq: u64, key: &str) -> Frame {
-    todo!("{seq}{key}")
+    let key = quoted(key);
+    let message = format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":{seq}}}"#);
+    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#))
 }
 
 /// Node's own request to close all servers and then the channel.
 #[must_use]
 pub fn disconnect(seq: u64) -> Frame {
-    todo!("{seq}")
+    frame(format!(r#"{{"cmd":"NODE_CLUSTER","act":"disconnect","seq":{seq}}}"#))
 }
 
 /// Our preload's request: close the servers, keep the channel.
 #[must_use]
 pub fn drain() -> Frame {
-    todo!()
+    frame(r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#.into())
 }
 
 /// "The handle has arrived."
 #[must_use]
 pub fn handle_ack() -> Frame {
-    todo!()
+    frame(r#"{"cmd":"NODE_HANDLE_ACK"}"#.into())
 }
 
 /// "The handle has not arrived."
 #[must_use]
 pub fn handle_nack() -> Frame {
-    todo!()
+    frame(r#"{"cmd":"NODE_HANDLE_NACK"}"#.into())
+}
+
+/// A message of the master itself, such as `egg-pids` with a slice of pids or `egg-ready` with a struct as its `data`.
+/// Data that JSON cannot express (a map whose keys are no strings) is sent as `null`.
+#[must_use]
+pub fn from_master(action: &str, data: &impl Serialize, to: &str) -> Frame {
+    let data = serde_json::to_string(data).unwrap_or_else(|_| "null".into());
+    let (action, to) = (quoted(action), quoted(to));
+    frame(format!(r#"{{"action":{action},"data":{data},"from":"master","to":{to}}}"#))
 }
 
 /// The user's message `text` with `from` and `to` set: appended as last keys, since `JSON.parse` takes the last of equal
 /// keys, so that the payload is never parsed. A bare string `s` becomes `{"action":s,"data":s,…}`.
+///
+/// `text` and `bare` are those of an [`Envelope`](super::inbound::Envelope).
 #[must_use]
 pub fn relayed(text: &[u8], bare: bool, from: &str, to: &str) -> Frame {
-    todo!("{text:?}{bare}{from}{to}")
+    let text = text.trim_ascii();
+    let stamp = format!(r#""from":{},"to":{}}}"#, quoted(from), quoted(to));
+    let frame = match text.strip_suffix(b"}") {
+        Some(fields) if !bare => {
+            // Only the brace that opens an empty object can stand before its last one: no field ends with it.
+            let comma: &[u8] = if fields.trim_ascii_end().ends_with(b"{") { b"" } else { b"," };
+            [fields, comma, stamp.as_bytes(), b"\n"].concat()
+        }
+        _ => [br#"{"action":"#, text, br#","data":"#, text, b",", stamp.as_bytes(), b"\n"].concat(),
+    };
+    frame.into()
+}
+
+fn frame(mut json: String) -> Frame {
+    json.push('\n');
+    json.into_bytes().into()
+}
+
+/// A text as JSON.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(frame: &Frame) -> &str {
+        let line = std::str::from_utf8(frame).unwrap();
+        let json = line.strip_suffix('\n').expect("a frame ends with its newline");
+        assert!(!json.contains('\n'));
+        serde_json::from_str::<serde_json::Value>(json).unwrap();
+        json
+    }
+
+    // The frames of these two tests were recorded between a Node 20.20 primary and its worker.
+
+    #[test]
+    fn answers_to_a_worker_that_wants_to_listen_are_nodes_own() {
+        let name = SocketName { address: "::".into(), v6: true, port: 40551 };
+        assert_eq!(
+            line(&round_robin_reply(0, 1, "null:0:4:undefined:0", None, Some(&name))),
+            r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"null:0:4:undefined:0","ack":1,"data":null,"sockname":{"address":"::","family":"IPv6","port":40551},"seq":0}"#
+        );
+        assert_eq!(
+            line(&round_robin_reply(1, 2, "/tmp/sock:-1:-1:undefined:0", None, None)),
+            r#"{"cmd":"NODE_CLUSTER","errno":null,"key":"/tmp/sock:-1:-1:undefined:0","ack":2,"data":null,"seq":1}"#
+        );
+        assert_eq!(
+            line(&error_reply(0, 1, "null:null:null:77:0", None, 22)),
+            r#"{"cmd":"NODE_CLUSTER","errno":-22,"key":"null:null:null:77:0","ack":1,"data":null,"seq":0}"#
+        );
+    }
+
+    #[test]
+    fn a_connection_goes_as_the_message_of_a_handle() {
+        assert_eq!(
+            line(&new_connection(5, "127.0.0.1:8123:4:undefined:0")),
+            r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"127.0.0.1:8123:4:undefined:0","seq":5}}"#
+        );
+    }
+
+    #[test]
+    fn short_frames_are_one_line_of_json() {
+        assert_eq!(line(&plain_reply(3, 9)), r#"{"cmd":"NODE_CLUSTER","ack":9,"seq":3}"#);
+        assert_eq!(line(&disconnect(4)), r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":4}"#);
+        assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
+        assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
+        assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);
+        let pids = from_master("egg-pids", &[7u32, 8], "agent");
+        assert_eq!(line(&pids), r#"{"action":"egg-pids","data":[7,8],"from":"master","to":"agent"}"#);
+    }
+
+    #[test]
+    fn a_key_cannot_break_out_of_its_quotes() {
+        let frame = new_connection(1, "a\"b\n\\");
+        assert!(line(&frame).contains(r#""key":"a\"b\n\\","#));
+    }
+
+    #[test]
+    fn the_blob_of_the_first_worker_is_given_back_untouched() {
+        let blob: &RawValue = serde_json::from_str(r#"{"ticketKeys":"\u00e9 é"}"#).unwrap();
+        assert!(line(&error_reply(0, 0, "k", Some(blob), 98)).contains(r#""data":{"ticketKeys":"\u00e9 é"},"#));
+    }
+
+    #[test]
+    fn a_relayed_message_gets_its_stamp_as_last_keys() {
+        for (text, relay) in [
+            (r#"{}"#, r#"{"from":"app","to":"agent"}"#),
+            (" {\t} ", "{\t\"from\":\"app\",\"to\":\"agent\"}"),
+            (r#"{"data":{}}"#, r#"{"data":{},"from":"app","to":"agent"}"#),
+            (r#"{"data":"{"} "#, r#"{"data":"{","from":"app","to":"agent"}"#),
+            (r#"{"from":"master","to":"app"}"#, r#"{"from":"master","to":"app","from":"app","to":"agent"}"#),
+        ] {
+            assert_eq!(line(&relayed(text.as_bytes(), false, "app", "agent")), relay);
+        }
+    }
+
+    #[test]
+    fn a_relayed_bare_string_becomes_action_and_data() {
+        assert_eq!(
+            line(&relayed(br#" "ping}" "#, true, "agent", "app")),
+            r#"{"action":"ping}","data":"ping}","from":"agent","to":"app"}"#
+        );
+    }
 }

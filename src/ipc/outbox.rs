@@ -1,7 +1,10 @@
 //! The queue of one channel: what is still to be written, at most one un-acknowledged handle with everything else
 //! behind it, and the bounds.
 //!
-//! Node keeps a single `pendingHandle`: a second handle before the first is acknowledged lands on the wrong message.
+//! Node keeps a single `pendingHandle`: a second handle before the first is acknowledged lands on the wrong message, and
+//! a plain message right behind a handle's frame is delivered before it.
+
+use std::collections::VecDeque;
 
 use super::outbound::Frame;
 
@@ -11,10 +14,45 @@ pub const MOST_QUEUED: usize = 64 * 1024 * 1024;
 /// How often a handle is sent again when the peer says that it did not arrive.
 pub const MOST_RETRANSMISSIONS: u32 = 3;
 
+/// How many acknowledgements may wait. Node is owed one at most; a peer that sends handles on and on without reading
+/// gets no more of them.
+const MOST_ACKNOWLEDGEMENTS: usize = 16;
+
+/// The room kept in an empty queue, in frames.
+const KEPT_CAPACITY: usize = 256;
+
 /// The queue of one channel. `H` is the handle: a descriptor in the master, a number in tests.
 #[derive(Debug)]
 pub struct Outbox<H> {
-    _handle: std::marker::PhantomData<H>,
+    /// In the order of writing: the frame that is half written, acknowledgements, a refused handle, the rest.
+    waiting: VecDeque<Waiting<H>>,
+    /// Bytes of the first waiting frame that are written.
+    written: usize,
+    /// The handle that was sent and not yet answered: while there is one the gate is shut.
+    unacknowledged: Option<Sent<H>>,
+    user_bytes: usize,
+    queued_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<H> {
+    frame: Frame,
+    kind: Kind<H>,
+}
+
+#[derive(Debug)]
+enum Kind<H> {
+    Acknowledgement,
+    User,
+    Master,
+    Handle { handle: H, retransmissions: u32 },
+}
+
+#[derive(Debug)]
+struct Sent<H> {
+    frame: Frame,
+    handle: H,
+    retransmissions: u32,
 }
 
 /// What to write next.
@@ -32,63 +70,248 @@ pub struct Full;
 
 impl<H> Default for Outbox<H> {
     fn default() -> Self {
-        Outbox { _handle: std::marker::PhantomData }
+        Outbox { waiting: VecDeque::new(), written: 0, unacknowledged: None, user_bytes: 0, queued_bytes: 0 }
     }
 }
 
 impl<H> Outbox<H> {
     /// Queues a frame of the cluster protocol or of the master: never refused.
     pub fn push(&mut self, frame: Frame) {
-        todo!("{}", frame.len())
+        self.insert(self.waiting.len(), Waiting { frame, kind: Kind::Master });
     }
 
     /// Queues a user's message.
     ///
     /// # Errors
-    /// [`Full`] when more than [`MOST_QUEUED`] bytes would wait.
+    /// [`Full`] when more than [`MOST_QUEUED`] bytes of user messages would wait.
     pub fn push_user(&mut self, frame: Frame) -> Result<(), Full> {
-        todo!("{}", frame.len())
+        if self.user_bytes + frame.len() > MOST_QUEUED {
+            return Err(Full);
+        }
+        self.user_bytes += frame.len();
+        self.insert(self.waiting.len(), Waiting { frame, kind: Kind::User });
+        Ok(())
     }
 
     /// Queues a frame with a handle.
     pub fn push_handle(&mut self, frame: Frame, handle: H) {
-        todo!("{}", frame.len() + std::mem::size_of_val(&handle))
+        self.insert(self.waiting.len(), Waiting { frame, kind: Kind::Handle { handle, retransmissions: 0 } });
     }
 
     /// Queues an ACK or NACK of a handle that came to us: these pass the gate, but never cut a half-written frame.
     pub fn push_acknowledgement(&mut self, frame: Frame) {
-        todo!("{}", frame.len())
+        let head = self.head();
+        if head < MOST_ACKNOWLEDGEMENTS {
+            self.insert(head, Waiting { frame, kind: Kind::Acknowledgement });
+        }
     }
 
     /// What can be written now; `None` when nothing waits or everything waits behind an un-acknowledged handle.
     pub fn next_write(&self) -> Option<Write<'_, H>> {
-        todo!()
+        let Waiting { frame, kind } = self.waiting.front()?;
+        if self.unacknowledged.is_some() && !matches!(kind, Kind::Acknowledgement) {
+            return None;
+        }
+        let handle = match kind {
+            Kind::Handle { handle, .. } if self.written == 0 => Some(handle),
+            _ => None,
+        };
+        // `written` is below the length of the first frame: `wrote` takes a frame out when it reaches it.
+        Some(Write { bytes: &frame[self.written..], handle })
     }
 
     /// So many bytes of [`Self::next_write`] were taken by the kernel (and the handle with them).
     pub fn wrote(&mut self, bytes: usize) {
-        todo!("{bytes}")
+        let Some(left) = self.next_write().map(|write| write.bytes.len()) else { return };
+        self.queued_bytes -= bytes.min(left);
+        self.written += bytes;
+        if bytes < left {
+            return;
+        }
+        self.written = 0;
+        let Some(Waiting { frame, kind }) = self.waiting.pop_front() else { return };
+        match kind {
+            Kind::User => self.user_bytes -= frame.len(),
+            Kind::Handle { handle, retransmissions } => {
+                self.unacknowledged = Some(Sent { frame, handle, retransmissions });
+            }
+            Kind::Acknowledgement | Kind::Master => {}
+        }
+        if self.waiting.is_empty() {
+            // A broadcast to a stopped worker can make the queue itself large.
+            self.waiting.shrink_to(KEPT_CAPACITY);
+        }
     }
 
     /// The peer acknowledged: the gate opens; gives the handle back.
     pub fn acknowledged(&mut self) -> Option<H> {
-        todo!()
+        self.unacknowledged.take().map(|sent| sent.handle)
     }
 
     /// The peer did not get the handle: it is sent again, before everything that waits; after
     /// [`MOST_RETRANSMISSIONS`] it is given up, and given back.
     pub fn refused(&mut self) -> Option<H> {
-        todo!()
+        let Sent { frame, handle, retransmissions } = self.unacknowledged.take()?;
+        if retransmissions == MOST_RETRANSMISSIONS {
+            return Some(handle);
+        }
+        let kind = Kind::Handle { handle, retransmissions: retransmissions + 1 };
+        self.insert(self.head(), Waiting { frame, kind });
+        None
     }
 
     /// Takes out everything that waits; the handles among it, in order.
     pub fn abandon(&mut self) -> Vec<H> {
-        todo!()
+        let Outbox { waiting, unacknowledged, .. } = std::mem::take(self);
+        let handles = waiting.into_iter().filter_map(|waiting| match waiting.kind {
+            Kind::Handle { handle, .. } => Some(handle),
+            _ => None,
+        });
+        unacknowledged.map(|sent| sent.handle).into_iter().chain(handles).collect()
     }
 
-    /// Bytes that wait.
+    /// Bytes that wait, those behind the gate included.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
-        todo!()
+        self.queued_bytes
+    }
+
+    fn insert(&mut self, place: usize, waiting: Waiting<H>) {
+        self.queued_bytes += waiting.frame.len();
+        self.waiting.insert(place, waiting);
+    }
+
+    /// The first place that neither cuts the half-written frame nor stands before an acknowledgement.
+    fn head(&self) -> usize {
+        let begun = usize::from(self.written > 0);
+        let acknowledgements = self.waiting.iter().skip(begun);
+        begun + acknowledgements.take_while(|waiting| matches!(waiting.kind, Kind::Acknowledgement)).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        text.as_bytes().into()
+    }
+
+    /// Writes the next frame to its end: its text and the handle that went with it.
+    fn write(outbox: &mut Outbox<u32>) -> Option<(String, Option<u32>)> {
+        let Write { bytes, handle } = outbox.next_write()?;
+        let (text, handle) = (String::from_utf8(bytes.to_vec()).unwrap(), handle.copied());
+        outbox.wrote(text.len());
+        Some((text, handle))
+    }
+
+    fn plain(text: &str) -> Option<(String, Option<u32>)> {
+        Some((text.into(), None))
+    }
+
+    #[test]
+    fn everything_waits_behind_an_unacknowledged_handle() {
+        let mut outbox = Outbox::default();
+        outbox.push(frame("one"));
+        outbox.push_handle(frame("two"), 2);
+        outbox.push(frame("three"));
+        outbox.push_handle(frame("four"), 4);
+        assert_eq!(write(&mut outbox), plain("one"));
+        assert_eq!(write(&mut outbox), Some(("two".into(), Some(2))));
+        assert_eq!(write(&mut outbox), None);
+        assert_eq!(outbox.queued_bytes(), 9);
+        assert_eq!(outbox.acknowledged(), Some(2));
+        assert_eq!(write(&mut outbox), plain("three"));
+        assert_eq!(write(&mut outbox), Some(("four".into(), Some(4))));
+        assert_eq!(outbox.acknowledged(), Some(4));
+        assert_eq!((outbox.queued_bytes(), outbox.acknowledged()), (0, None));
+    }
+
+    #[test]
+    fn a_handle_goes_with_the_first_byte_only() {
+        let mut outbox = Outbox::default();
+        outbox.push_handle(frame("abc"), 1);
+        outbox.wrote(0);
+        assert_eq!(outbox.next_write().unwrap().handle, Some(&1));
+        outbox.wrote(1);
+        let Write { bytes, handle } = outbox.next_write().unwrap();
+        assert_eq!((bytes, handle), (&b"bc"[..], None));
+    }
+
+    #[test]
+    fn an_acknowledgement_passes_the_gate_and_the_queue_but_not_a_half_written_frame() {
+        let mut outbox = Outbox::default();
+        outbox.push_handle(frame("handle"), 1);
+        outbox.push(frame("next"));
+        outbox.wrote(3);
+        outbox.push_acknowledgement(frame("ack1"));
+        outbox.push_acknowledgement(frame("ack2"));
+        assert_eq!(write(&mut outbox), plain("dle"));
+        assert_eq!(write(&mut outbox), plain("ack1"));
+        assert_eq!(write(&mut outbox), plain("ack2"));
+        assert_eq!(write(&mut outbox), None);
+    }
+
+    #[test]
+    fn a_refused_handle_is_sent_again_before_everything_and_given_up_in_the_end() {
+        let mut outbox = Outbox::default();
+        outbox.push_handle(frame("handle"), 1);
+        outbox.push(frame("next"));
+        for _ in 0..MOST_RETRANSMISSIONS {
+            assert_eq!(write(&mut outbox), Some(("handle".into(), Some(1))));
+            outbox.push_acknowledgement(frame("ack"));
+            outbox.wrote(1);
+            assert_eq!(outbox.refused(), None);
+            assert_eq!(write(&mut outbox), plain("ck"));
+        }
+        assert_eq!(write(&mut outbox), Some(("handle".into(), Some(1))));
+        assert_eq!(outbox.refused(), Some(1));
+        assert_eq!(write(&mut outbox), plain("next"));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_changes_nothing() {
+        let mut outbox = Outbox::default();
+        outbox.push_handle(frame("handle"), 1);
+        outbox.wrote(3);
+        assert_eq!((outbox.acknowledged(), outbox.refused()), (None, None));
+        assert_eq!(write(&mut outbox), plain("dle"));
+        assert_eq!(outbox.acknowledged(), Some(1));
+    }
+
+    #[test]
+    fn abandoning_gives_every_handle_back() {
+        let mut outbox = Outbox::default();
+        outbox.push_handle(frame("one"), 1);
+        outbox.push(frame("two"));
+        outbox.push_handle(frame("three"), 3);
+        write(&mut outbox);
+        outbox.push_acknowledgement(frame("ack"));
+        outbox.wrote(1);
+        assert_eq!(outbox.abandon(), [1, 3]);
+        assert!(outbox.next_write().is_none());
+        assert_eq!((outbox.queued_bytes(), outbox.abandon()), (0, Vec::new()));
+    }
+
+    #[test]
+    fn only_user_messages_are_bounded() {
+        let mut outbox: Outbox<u32> = Outbox::default();
+        let half: Frame = vec![b'x'; MOST_QUEUED / 2].into();
+        outbox.push(half.clone());
+        outbox.push(half.clone());
+        outbox.push(half.clone());
+        assert_eq!(outbox.push_user(half.clone()), Ok(()));
+        assert_eq!(outbox.push_user(half.clone()), Ok(()));
+        assert_eq!(outbox.push_user(frame("x")), Err(Full));
+        outbox.push(frame("x"));
+        (0..4).for_each(|_| outbox.wrote(half.len()));
+        assert_eq!(outbox.push_user(frame("x")), Ok(()));
+    }
+
+    #[test]
+    fn a_peer_that_never_reads_gets_no_endless_queue_of_acknowledgements() {
+        let mut outbox: Outbox<u32> = Outbox::default();
+        (0..1000).for_each(|_| outbox.push_acknowledgement(frame("ack")));
+        assert_eq!(outbox.queued_bytes(), 3 * MOST_ACKNOWLEDGEMENTS);
     }
 }
