@@ -3,6 +3,10 @@
 //! A failure is made by a constructor named after what went wrong, so that all texts stand in this file.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
+
+use nix::errno::Errno;
 
 /// The program's exit codes (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,5 +69,110 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+// options
+
+impl Failure {
+    /// What was typed cannot be read.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Failure::new(Exit::Usage, what).hint("`eggctl start --help` and `eggctl stop --help` tell what can be typed")
+    }
+
+    /// A flag that nobody knows, and the nearest known one.
+    pub fn unknown_flag(flag: &str, nearest: Option<&str>) -> Self {
+        let failure = Failure::usage(format!("unknown flag `{flag}`"));
+        match nearest {
+            Some(nearest) => failure.hint(format!("did you mean `{nearest}`?")),
+            None => failure,
+        }
+    }
+
+    /// A flag of egg-scripts or an option of egg-cluster that has no support here yet.
+    pub fn not_yet(flag: &str) -> Self {
+        Failure::new(Exit::Usage, format!("{flag} is not supported yet"))
+    }
+
+    /// A text that is not the number it should be.
+    pub fn bad_number(what: &str, text: &str, low: u64, high: u64, source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, what).because(format!("`{text}` is not a number from {low} to {high} ({source})"))
+    }
+
+    /// A variable whose value is no text.
+    pub fn not_text(variable: &str) -> Self {
+        Failure::new(Exit::Usage, format!("the value of ${variable} is not UTF-8"))
+    }
+
+    /// A path that Node cannot be told.
+    pub fn path_not_text(path: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("the path `{}` is not UTF-8", path.display()))
+            .because("Node cannot run an application there")
+    }
+
+    /// A text that makes no title; `reason` ends the sentence that begins with "the title".
+    pub fn bad_title(reason: &str, source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, format!("the title {reason} ({source})"))
+    }
+
+    /// `DIR` or `SCRIPT` names nothing that can be reached.
+    pub fn no_such_place(typed: &Path, error: &io::Error) -> Self {
+        Failure::new(Exit::Usage, format!("no directory or script `{}`", typed.display())).because(reason(error))
+    }
+
+    /// `DIR` or `SCRIPT` names something else.
+    pub fn not_an_application(typed: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` is neither a directory nor a script", typed.display()))
+            .hint("the name of a script ends in .js, .cjs, .mjs or .ts")
+    }
+
+    /// A directory is an application only with a package.json.
+    pub fn no_package_json(dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("no package.json in `{}`", dir.display()))
+            .hint("name the application's directory, or a script, which needs no package.json")
+    }
+
+    /// A package.json that cannot be used; a syntax error carries its line and column.
+    pub fn bad_package_json(path: &Path, error: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` is not a package.json", path.display())).because(error)
+    }
+
+    /// A directory without the script that its workers run.
+    pub fn no_app_script(dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("no app.js in `{}`", dir.display()))
+            .hint("each worker runs app.js; another script is started by its name: `eggctl start SCRIPT.js`")
+    }
+
+    /// Nothing gives the application a name.
+    pub fn no_name(dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("the application in `{}` has no name", dir.display()))
+            .hint("add `name` to package.json")
+    }
+
+    /// A file of the application that cannot be looked at.
+    pub fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Failure::new(Exit::Usage, format!("cannot read `{}`", path.display())).because(reason(error))
+    }
+
+    /// Neither the passwd database nor the environment has a home.
+    pub fn no_home() -> Self {
+        Failure::new(Exit::Usage, "no home directory: the user has none and $HOME is not set").hint("set HOME")
+    }
+
+    /// A program that cannot be run.
+    pub fn cannot_run(program: &Path, errno: Errno) -> Self {
+        let failure = Failure::new(Exit::Failed, format!("cannot run `{}`", program.display())).because(errno.desc());
+        match errno {
+            Errno::ENOENT => failure.hint("install Node, or name the program with `--node`"),
+            _ => failure,
+        }
+    }
+}
+
+/// An I/O error's reason without std's "(os error 2)".
+fn reason(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(raw) => Errno::from_raw(raw).desc().to_owned(),
+        None => error.to_string(),
     }
 }

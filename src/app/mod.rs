@@ -1,1 +1,97 @@
 //! The kinds of application: argv, environment and readiness of an agent and of a worker.
+//!
+//! Each kind is a file of its own; here is the door, and what is the same for all kinds. Plain values in, plain values
+//! out: the master spawns, reads and writes.
+
+mod node;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::ipc::inbound::{AddressType, Listening};
+use crate::lifecycle::Role;
+use crate::options::{Application, Options};
+use crate::sys::spawn::Program;
+
+/// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
+/// `preload` is the file that node loads first, when the options want it.
+#[must_use]
+pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>) -> Program {
+    match &options.application {
+        Application::Node { script, agent } => match role {
+            Role::Agent => node::agent(options, agent.as_deref(), preload),
+            Role::Worker { .. } => node::worker(options, script, cluster_id, preload),
+        },
+    }
+}
+
+/// Does a message with this action say that a member of this role is ready?
+#[must_use]
+pub fn ready_by_message(options: &Options, role: Role, action: Option<&str>) -> bool {
+    match &options.application {
+        Application::Node { .. } => action == Some(node::ready_action(role)),
+    }
+}
+
+/// Does a worker that listens there show that it is ready? With a port in the options, only at that TCP port; an
+/// application may listen elsewhere before (metrics, a debug port).
+#[must_use]
+pub fn ready_by_listening(options: &Options, listening: &Listening) -> bool {
+    match options.port {
+        Some(port) => {
+            matches!(listening.address_type, AddressType::Tcp4 | AddressType::Tcp6) && listening.port == i64::from(port)
+        }
+        None => true,
+    }
+}
+
+/// The address as it is shown to people, by egg-cluster's rules: a unix socket's path as it is; where the worker listens
+/// on any address, `host` (the environment's `HOST`), else this machine's own.
+#[must_use]
+pub fn address(listening: &Listening, host: Option<&str>) -> String {
+    let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
+    let scheme = match listening.address_type {
+        AddressType::Pipe => return listening.address.clone().unwrap_or_default(),
+        AddressType::Udp4 | AddressType::Udp6 => "udp",
+        AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => "http",
+    };
+    let given = listening.address.as_deref().filter(particular);
+    let shown = given.or(host.filter(particular)).unwrap_or("127.0.0.1");
+    if shown.contains(':') {
+        format!("{scheme}://[{shown}]:{}", listening.port)
+    } else {
+        format!("{scheme}://{shown}:{}", listening.port)
+    }
+}
+
+/// The line of code with which an agent says that it is ready: the hint when one takes long.
+#[must_use]
+pub fn agent_ready_line(options: &Options) -> &'static str {
+    match &options.application {
+        Application::Node { .. } => node::AGENT_READY_LINE,
+    }
+}
+
+/// The member as people are told of it; workers are counted from 1.
+#[must_use]
+pub fn name_of(role: Role) -> String {
+    match role {
+        Role::Agent => "agent".to_owned(),
+        Role::Worker { slot, .. } => format!("worker {}", u64::from(slot) + 1),
+    }
+}
+
+/// The master's arguments after argv[0]. egg-scripts looks for lines with `node`, `start-cluster` and `"title":"svc"`.
+#[must_use]
+pub fn master_arguments(options: &Options) -> Vec<OsString> {
+    let mut node = OsString::from("--node=");
+    node.push(&options.node);
+    vec![
+        "start-cluster".into(),
+        options.shown_json().into(),
+        format!("--title={}", options.title.as_str()).into(),
+        node,
+    ]
+}

@@ -2,11 +2,31 @@
 //!
 //! Everything is resolved by the parent, before anything is started; the master gets the whole in a sealed memfd.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A title: 1 to 200 bytes without control characters. Names on disk are hashes of it.
+mod any_path;
+pub mod flags;
+mod not_yet;
+mod place;
+mod program;
+mod resolve;
+mod stop;
+mod surroundings;
+#[cfg(test)]
+mod tests;
+
+pub use place::{AGENT_SCRIPT, default_title};
+pub use resolve::{COOKIE_VARIABLE, resolve};
+pub use stop::{StopOptions, Whom, resolve_stop};
+pub use surroundings::{Source, Surroundings};
+
+/// The longest title, in bytes.
+pub const LONGEST_TITLE: usize = 200;
+
+/// A title: 1 to [`LONGEST_TITLE`] bytes without control characters. Names on disk are hashes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Title(String);
@@ -20,9 +40,20 @@ impl Title {
 }
 
 impl TryFrom<String> for Title {
+    /// Why the text is no title: the end of a sentence that begins with "the title".
     type Error = String;
+
     fn try_from(text: String) -> Result<Self, String> {
-        todo!("{text}")
+        if text.is_empty() {
+            return Err("is empty".to_owned());
+        }
+        if text.len() > LONGEST_TITLE {
+            return Err(format!("is {} bytes long, and {LONGEST_TITLE} is the most", text.len()));
+        }
+        match text.chars().find(|character| character.is_control()) {
+            Some(control) => Err(format!("holds the control character U+{:04X}", u32::from(control))),
+            None => Ok(Title(text)),
+        }
     }
 }
 
@@ -51,7 +82,7 @@ pub struct Options {
     pub title: Title,
     /// What the application calls itself (package.json's name, else the script's file name): shown.
     pub name: String,
-    /// Absolute directory of the application; the members' working directory.
+    /// Absolute directory of the application; the members' working directory. UTF-8: Node can run nothing elsewhere.
     pub base_dir: PathBuf,
     /// What runs.
     pub application: Application,
@@ -64,25 +95,43 @@ pub struct Options {
     /// Detach?
     pub daemon: bool,
     /// Where the members' stdout goes when detached.
+    #[serde(with = "any_path")]
     pub stdout: PathBuf,
     /// Where the members' stderr goes when detached.
+    #[serde(with = "any_path")]
     pub stderr: PathBuf,
     /// How long the start may take, in milliseconds.
     pub timeout_ms: u64,
     /// Does output on stderr before ready not fail the start?
     pub ignore_stderr: bool,
     /// Absolute path of the node program.
+    #[serde(with = "any_path")]
     pub node: PathBuf,
     /// Node flags before the script.
     pub node_flags: Vec<String>,
+    /// Do the members get the preload (blocking output, polite leave)?
+    pub preload: bool,
     /// `EGG_APP_CLOSE_TIMEOUT`, in milliseconds.
     pub worker_close_grace_ms: u64,
     /// `EGG_AGENT_CLOSE_TIMEOUT`, in milliseconds.
     pub agent_close_grace_ms: u64,
     /// What is set in the master's and the members' environment, over what is inherited.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(OsString, OsString)>,
     /// The instance cookie: in the environment of every process of this tree (see `state::Cookie`).
     pub cookie: String,
+}
+
+impl Options {
+    /// The options as the master's argv shows them: what Egg's own master would show, compact as `JSON.stringify` writes
+    /// it, so that egg-scripts finds our masters by the text `"title":"svc"`. Nobody reads the options back from it.
+    #[must_use]
+    pub fn shown_json(&self) -> String {
+        let quoted = |text: &str| serde_json::Value::from(text).to_string();
+        let port = self.port.map(|port| format!("\"port\":{port},")).unwrap_or_default();
+        let base_dir = quoted(&self.base_dir.to_string_lossy());
+        let title = quoted(self.title.as_str());
+        format!("{{\"workers\":{},{port}\"baseDir\":{base_dir},\"title\":{title}}}", self.workers)
+    }
 }
 
 /// More workers than this are taken for a typing error.

@@ -1,0 +1,154 @@
+//! Tests of what a member is run with and of what makes it ready.
+
+use std::path::{Path, PathBuf};
+
+use super::*;
+use crate::lifecycle::Kind;
+use crate::options::Title;
+
+const WORKER: Role = Role::Worker { kind: Kind(0), slot: 1 };
+
+fn options(port: Option<u16>) -> Options {
+    Options {
+        title: Title::try_from("a \"b\" ü".to_owned()).unwrap(),
+        name: "hello".to_owned(),
+        base_dir: PathBuf::from("/srv/hello"),
+        application: Application::Node {
+            script: PathBuf::from("/srv/hello/app.js"),
+            agent: Some(PathBuf::from("/srv/hello/agent.js")),
+        },
+        workers: 2,
+        port,
+        env: None,
+        daemon: true,
+        stdout: PathBuf::from("/home/u/logs/master-stdout.log"),
+        stderr: PathBuf::from("/home/u/logs/master-stderr.log"),
+        timeout_ms: 300_000,
+        ignore_stderr: false,
+        node: PathBuf::from("/usr/bin/node"),
+        node_flags: vec!["--no-deprecation".to_owned()],
+        preload: true,
+        worker_close_grace_ms: 5000,
+        agent_close_grace_ms: 5000,
+        environment: vec![("NODE_ENV".into(), "production".into())],
+        cookie: "c00c1e".to_owned(),
+    }
+}
+
+fn listening(address_type: AddressType, address: Option<&str>, port: i64) -> Listening {
+    Listening { seq: 1, address: address.map(str::to_owned), port, address_type }
+}
+
+fn set<'a>(program: &'a Program, name: &str) -> Option<&'a str> {
+    program.set.iter().find(|(other, _)| other == name).and_then(|(_, value)| value.to_str())
+}
+
+#[test]
+fn a_worker_gets_flags_preload_and_script_in_this_order() {
+    let program = launch(&options(None), WORKER, 7, Some(Path::new("/run/preload.cjs")));
+    assert_eq!(program.path, Path::new("/usr/bin/node"));
+    assert_eq!(program.directory, Path::new("/srv/hello"));
+    assert_eq!(program.arguments, ["--no-deprecation", "--require", "/run/preload.cjs", "/srv/hello/app.js"]);
+    assert_eq!(set(&program, "NODE_ENV"), Some("production"));
+    assert_eq!(set(&program, "NODE_UNIQUE_ID"), Some("7"));
+    assert_eq!(set(&program, "NODE_CHANNEL_FD"), Some("3"));
+    assert_eq!(set(&program, "NODE_CHANNEL_SERIALIZATION_MODE"), Some("json"));
+}
+
+#[test]
+fn an_agent_is_no_cluster_worker_even_when_the_master_inherited_an_id() {
+    let program = launch(&options(None), Role::Agent, 0, None);
+    assert_eq!(program.arguments, ["--no-deprecation", "/srv/hello/agent.js"]);
+    assert_eq!(set(&program, "NODE_CHANNEL_FD"), Some("3"));
+    assert_eq!(set(&program, "NODE_UNIQUE_ID"), None);
+    assert!(program.unset.contains(&"NODE_UNIQUE_ID"));
+}
+
+#[test]
+fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubbed() {
+    for role in [Role::Agent, WORKER] {
+        let program = launch(&options(None), role, 1, None);
+        for name in node::SCRUBBED {
+            assert_ne!(program.unset.contains(name), set(&program, name).is_some(), "{name} of {role:?}");
+        }
+    }
+}
+
+#[test]
+fn a_member_is_ready_by_its_own_message_only() {
+    let options = options(None);
+    for (role, action, expected) in [
+        (Role::Agent, Some("agent-start"), true),
+        (Role::Agent, Some("app-start"), false),
+        (Role::Agent, None, false),
+        (WORKER, Some("app-start"), true),
+        (WORKER, Some("agent-start"), false),
+        (WORKER, Some("egg-ready"), false),
+        (WORKER, None, false),
+    ] {
+        assert_eq!(ready_by_message(&options, role, action), expected, "{role:?} {action:?}");
+    }
+}
+
+#[test]
+fn with_a_port_only_tcp_at_that_port_is_ready_and_without_one_the_first_listen() {
+    for (port, listening, expected) in [
+        (Some(7001), listening(AddressType::Tcp4, None, 7001), true),
+        (Some(7001), listening(AddressType::Tcp6, Some("::1"), 7001), true),
+        (Some(7001), listening(AddressType::Tcp4, None, 9100), false),
+        (Some(7001), listening(AddressType::Udp4, None, 7001), false),
+        (Some(7001), listening(AddressType::Pipe, Some("/tmp/s"), -1), false),
+        (None, listening(AddressType::Tcp4, None, 9100), true),
+        (None, listening(AddressType::Pipe, Some("/tmp/s"), -1), true),
+    ] {
+        assert_eq!(ready_by_listening(&options(port), &listening), expected, "{port:?} {listening:?}");
+    }
+}
+
+#[test]
+fn an_address_is_shown_so_that_it_can_be_opened() {
+    for (listening, host, expected) in [
+        (listening(AddressType::Tcp4, None, 7001), None, "http://127.0.0.1:7001"),
+        (listening(AddressType::Tcp4, Some("0.0.0.0"), 7001), None, "http://127.0.0.1:7001"),
+        (listening(AddressType::Tcp6, Some("::"), 7001), Some("0.0.0.0"), "http://127.0.0.1:7001"),
+        (listening(AddressType::Tcp4, None, 7001), Some("svc.example"), "http://svc.example:7001"),
+        (listening(AddressType::Tcp4, None, 7001), Some(""), "http://127.0.0.1:7001"),
+        (listening(AddressType::Tcp4, Some("10.0.0.1"), 80), Some("svc.example"), "http://10.0.0.1:80"),
+        (listening(AddressType::Tcp6, Some("::1"), 80), None, "http://[::1]:80"),
+        (listening(AddressType::Tcp4, None, 80), Some("fe80::1"), "http://[fe80::1]:80"),
+        (listening(AddressType::Udp4, None, 53), None, "udp://127.0.0.1:53"),
+        (listening(AddressType::Pipe, Some("/run/svc.sock"), -1), Some("x"), "/run/svc.sock"),
+    ] {
+        assert_eq!(address(&listening, host), expected);
+    }
+}
+
+#[test]
+fn the_master_shows_the_title_as_json_stringify_writes_it() {
+    let with_port = master_arguments(&options(Some(7001)));
+    assert_eq!(
+        with_port,
+        [
+            "start-cluster",
+            r#"{"workers":2,"port":7001,"baseDir":"/srv/hello","title":"a \"b\" ü"}"#,
+            "--title=a \"b\" ü",
+            "--node=/usr/bin/node",
+        ]
+    );
+    let without = master_arguments(&options(None));
+    assert_eq!(without[1], r#"{"workers":2,"baseDir":"/srv/hello","title":"a \"b\" ü"}"#);
+}
+
+#[test]
+fn people_count_workers_from_one() {
+    assert_eq!(name_of(Role::Agent), "agent");
+    assert_eq!(name_of(WORKER), "worker 2");
+    assert_eq!(name_of(Role::Worker { kind: Kind(0), slot: u32::MAX }), "worker 4294967296");
+}
+
+#[test]
+fn the_hint_for_a_slow_agent_is_a_line_that_makes_it_ready() {
+    let options = options(None);
+    assert_eq!(agent_ready_line(&options), "process.send({ action: 'agent-start' })");
+    assert!(agent_ready_line(&options).contains(node::ready_action(Role::Agent)));
+}

@@ -1,0 +1,157 @@
+//! What was typed, as it was typed: no value is looked at here. Numbers stay text, so that a wrong one is told with the
+//! name of the flag or variable it came from.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, Parser, Subcommand};
+
+use super::not_yet;
+use crate::error::Failure;
+
+/// The command line.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "eggctl", version, about, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Start an application: its agent first, then its workers
+    Start(StartFlags),
+    /// Stop a running application and wait until nothing of it is left
+    Stop(StopFlags),
+}
+
+/// What can be typed after `eggctl start`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StartFlags {
+    /// Directory with `package.json` and `app.js`, or a script [default: the current directory]
+    #[arg(value_name = "DIR|SCRIPT")]
+    pub place: Option<PathBuf>,
+
+    /// The name that `stop` looks for [default: egg-server-<name in package.json>]
+    #[arg(long, allow_hyphen_values = true)]
+    pub title: Option<String>,
+
+    /// Number of workers [default: $EGG_WORKERS, else the usable CPUs]
+    #[arg(long, short = 'c', visible_alias = "cluster", value_name = "N", allow_negative_numbers = true)]
+    pub workers: Option<String>,
+
+    /// Port the application serves [default: $PORT, else the first it listens on]
+    #[arg(long, short, allow_negative_numbers = true)]
+    pub port: Option<String>,
+
+    /// Environment of the application, its EGG_SERVER_ENV [default: $EGG_SERVER_ENV]
+    #[arg(long, value_name = "NAME")]
+    pub env: Option<String>,
+
+    /// Return when the application is ready, and leave it running in the background
+    #[arg(long)]
+    pub daemon: bool,
+
+    /// Log of stdout with --daemon [default: ~/logs/master-stdout.log]
+    #[arg(long, value_name = "FILE")]
+    pub stdout: Option<PathBuf>,
+
+    /// Log of stderr with --daemon [default: ~/logs/master-stderr.log]
+    #[arg(long, value_name = "FILE")]
+    pub stderr: Option<PathBuf>,
+
+    /// How long the start may take, in milliseconds [default: 300000]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub timeout: Option<String>,
+
+    /// Output on stderr does not fail the start
+    #[arg(long)]
+    pub ignore_stderr: bool,
+
+    /// The node program: a path, or a name looked up in PATH [default: node]
+    #[arg(long, value_name = "PROGRAM")]
+    pub node: Option<PathBuf>,
+
+    /// Module that node loads first in the agent and in each worker; `./x` is relative to the application; repeatable
+    #[arg(long, short, value_name = "MODULE")]
+    pub require: Vec<String>,
+
+    /// Run the members without eggctl's preload: output may be lost at an exit, keep-alive clients reset at a close
+    #[arg(long)]
+    pub no_preload: bool,
+}
+
+/// What can be typed after `eggctl stop`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct StopFlags {
+    /// Directory or script whose application is stopped, without --title [default: the current directory]
+    #[arg(value_name = "DIR|SCRIPT")]
+    pub place: Option<PathBuf>,
+
+    /// The application's title, compared exactly; it decides, whatever the directory
+    #[arg(long, allow_hyphen_values = true)]
+    pub title: Option<String>,
+
+    /// Wait so long for the orderly end, in milliseconds, then kill [default: the application's own graces and 2 s]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub timeout: Option<String>,
+
+    /// Stop every application
+    #[arg(long, conflicts_with_all = ["title", "place"])]
+    pub all: bool,
+
+    /// Whose applications; another's only as root [default: your own]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// Why there is no command to run.
+#[derive(Debug)]
+pub enum NoCommand {
+    /// Help or the version was asked for: this text goes to stdout, and the exit code is 0.
+    Asked(String),
+    /// What was typed is wrong.
+    Wrong(Failure),
+}
+
+/// Reads the command line; the first item is the program's own name.
+///
+/// # Errors
+/// [`NoCommand::Asked`] for `--help` and `--version`, [`NoCommand::Wrong`] (exit 2) for everything that clap refuses and for
+/// flags that are known elsewhere and not supported yet.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCommand> {
+    Cli::try_parse_from(arguments).map_err(|refusal| match refusal.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoCommand::Asked(refusal.render().to_string()),
+        _ => NoCommand::Wrong(failure(&refusal)),
+    })
+}
+
+/// Clap's refusal in this program's words.
+fn failure(refusal: &clap::Error) -> Failure {
+    let context = |kind| match refusal.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    match (refusal.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidSubcommand)) {
+        (ErrorKind::UnknownArgument, Some(flag), _) if not_yet::knows(flag) => Failure::not_yet(flag),
+        (ErrorKind::UnknownArgument, Some(flag), _) if flag.starts_with('-') => {
+            Failure::unknown_flag(flag, context(ContextKind::SuggestedArg))
+        }
+        (ErrorKind::UnknownArgument, Some(argument), _) => Failure::usage(format!("unexpected argument `{argument}`")),
+        (ErrorKind::InvalidSubcommand, _, Some(command)) => Failure::usage(format!("unknown command `{command}`")),
+        (ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ..) => {
+            Failure::usage("no command")
+        }
+        _ => Failure::usage(sentence(&refusal.render().to_string())),
+    }
+}
+
+/// The sentence in clap's text: `error: the argument '--x' …` and a usage behind it.
+fn sentence(text: &str) -> String {
+    let first = text.split("\n\n").next().unwrap_or(text);
+    let words: Vec<&str> = first.strip_prefix("error: ").unwrap_or(first).split_whitespace().collect();
+    words.join(" ").replace('\'', "`")
+}
