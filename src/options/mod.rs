@@ -22,7 +22,10 @@ impl Title {
 impl TryFrom<String> for Title {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        todo!("{text}")
+        if text.is_empty() || text.len() > 200 || text.chars().any(char::is_control) {
+            return Err("a title has 1 to 200 bytes and no control characters".into());
+        }
+        Ok(Title(text))
     }
 }
 

@@ -5,7 +5,10 @@
 pub mod clock;
 pub mod crossing;
 pub mod descriptors;
+pub mod lock;
 pub mod output;
+pub mod pidfd;
+pub mod proc;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
