@@ -3,6 +3,8 @@
 //! A failure is made by a constructor named after what went wrong, so that all texts stand in this file.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 /// The program's exit codes (README, "Exit codes").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,5 +67,42 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+}
+
+/// The state directory and /proc.
+impl Failure {
+    /// A file of the state directory, or the directory, cannot be used.
+    #[must_use]
+    pub fn state(path: &Path, error: &io::Error) -> Self {
+        Failure::new(Exit::Failed, format!("cannot use `{}`", path.display())).because(error)
+    }
+
+    /// The state directory could have been made, or could be changed, by somebody else.
+    #[must_use]
+    pub fn state_place_unsafe(path: &Path, why: &str, variable: &str) -> Self {
+        let path = path.display();
+        Failure::new(Exit::Failed, format!("state directory `{path}` is not safe to use")).because(why).hint(format!(
+            "it must be a directory of yours with mode 0700; repair it, or name another one in {variable}"
+        ))
+    }
+
+    /// The chosen place of the state directory means something else in every working directory.
+    #[must_use]
+    pub fn state_place_not_absolute(variable: &str, path: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("{variable} is `{}`", path.display()))
+            .because("not an absolute path of a directory")
+    }
+
+    /// /proc cannot be read.
+    #[must_use]
+    pub fn no_proc(why: impl fmt::Display) -> Self {
+        Failure::new(Exit::Failed, "cannot look at processes").because(why).hint("mount it: `mount -t proc proc /proc`")
+    }
+
+    /// The system gives no random bytes.
+    #[must_use]
+    pub fn no_random_bytes(error: &io::Error) -> Self {
+        Failure::new(Exit::Failed, "cannot read `/dev/urandom`").because(error)
     }
 }

@@ -39,7 +39,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// The argument strings of a process; none for a kernel thread or a zombie.
+    /// The argument strings of a process; none for a kernel thread, a zombie, and for a moment within its exec.
     ///
     /// # Errors
     /// `NotFound` or `ESRCH` when it has gone.
@@ -251,16 +251,32 @@ mod tests {
 
     #[test]
     fn a_line_that_is_cut_off_or_rubbish_is_no_stat() {
-        for line in ["", "77", "77 (sh", "77 (sh)", "77 (sh) S 1 1 1", "77 (sh) S x 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5"] {
+        for line in
+            ["", "77", "77 (sh", "77 (sh)", "77 (sh) S 1 1 1", "77 (sh) S x 1 1 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 5"]
+        {
             assert_eq!(Stat::parse(line.as_bytes()), None, "{line:?}");
         }
+    }
+
+    /// A shell that has spoken: until its exec is over, a new process shows no arguments at all.
+    fn speaking(arguments: &[&str], environment: &[(&str, &str)]) -> std::process::Child {
+        let mut child = Command::new("/bin/sh")
+            .args(arguments)
+            .env_clear()
+            .envs(environment.iter().copied())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
     }
 
     #[test]
     fn arguments_come_back_as_they_were_given_however_long() {
         let long = "x".repeat(100_000);
-        let given = ["-c", "read _", "", " a  b ", "line\nfeed", &long, ""];
-        let mut child = Command::new("sh").args(given).stdin(Stdio::piped()).spawn().unwrap();
+        let given = ["-c", "echo; read _", "", " a  b ", "line\nfeed", &long, ""];
+        let mut child = speaking(&given, &[]);
         let mut reader = Reader::default();
         let arguments: Vec<Vec<u8>> = reader.arguments(child.id()).unwrap().map(<[u8]>::to_vec).collect();
         assert_eq!(arguments[1..].iter().map(Vec::as_slice).collect::<Vec<_>>(), given.map(str::as_bytes));
@@ -271,13 +287,8 @@ mod tests {
 
     #[test]
     fn a_variable_is_found_by_its_whole_name() {
-        let mut child = Command::new("sh")
-            .args(["-c", "read _"])
-            .env_clear()
-            .envs([("COOKIE_2", "no"), ("MY_COOKIE", "no"), ("COOKIE", "a=b"), ("EMPTY", "")])
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let environment = [("COOKIE_2", "no"), ("MY_COOKIE", "no"), ("COOKIE", "a=b"), ("EMPTY", "")];
+        let mut child = speaking(&["-c", "echo; read _"], &environment);
         let mut reader = Reader::default();
         assert_eq!(reader.environment_variable(child.id(), "COOKIE").unwrap(), Some(&b"a=b"[..]));
         assert_eq!(reader.environment_variable(child.id(), "EMPTY").unwrap(), Some(&b""[..]));
