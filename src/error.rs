@@ -176,3 +176,83 @@ fn reason(error: &io::Error) -> String {
         None => error.to_string(),
     }
 }
+
+/// The state directory and /proc.
+impl Failure {
+    /// A file of the state directory, or the directory, cannot be used.
+    #[must_use]
+    pub fn state(path: &Path, error: &io::Error) -> Self {
+        Failure::new(Exit::Failed, format!("cannot use `{}`", path.display())).because(error)
+    }
+
+    /// The state directory could have been made, or could be changed, by somebody else.
+    #[must_use]
+    pub fn state_place_unsafe(path: &Path, why: &str, variable: &str) -> Self {
+        let path = path.display();
+        Failure::new(Exit::Failed, format!("state directory `{path}` is not safe to use")).because(why).hint(format!(
+            "it must be a directory of yours with mode 0700; repair it, or name another one in {variable}"
+        ))
+    }
+
+    /// The chosen place of the state directory means something else in every working directory.
+    #[must_use]
+    pub fn state_place_not_absolute(variable: &str, path: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("{variable} is `{}`", path.display()))
+            .because("not an absolute path of a directory")
+    }
+
+    /// /proc cannot be read.
+    #[must_use]
+    pub fn no_proc(why: impl fmt::Display) -> Self {
+        Failure::new(Exit::Failed, "cannot look at processes").because(why).hint("mount it: `mount -t proc proc /proc`")
+    }
+
+    /// The system gives no random bytes.
+    #[must_use]
+    pub fn no_random_bytes(error: &io::Error) -> Self {
+        Failure::new(Exit::Failed, "cannot read `/dev/urandom`").because(error)
+    }
+}
+
+/// Stopping.
+impl Failure {
+    /// More than one application runs, and nothing says which is meant.
+    #[must_use]
+    pub fn which_application(running: &str) -> Self {
+        Failure::new(Exit::Usage, "several applications run, and none of them is named")
+            .because(running)
+            .hint("name one with `--title`, or stop all with `--all`")
+    }
+
+    /// The title is held in another pid namespace or on another machine.
+    #[must_use]
+    pub fn holder_elsewhere(title: &str, pid_there: Option<u32>) -> Self {
+        let pid = pid_there.map(|pid| format!(" (there it has pid {pid})")).unwrap_or_default();
+        Failure::new(Exit::Failed, format!("cannot stop {title}"))
+            .because(format!("it runs where this process cannot see, in another container or on another machine{pid}"))
+            .hint("stop it there")
+    }
+
+    /// The master is an ancestor of the very command that is to end it.
+    #[must_use]
+    pub fn own_ancestor(title: &str, pid: u32) -> Self {
+        Failure::new(Exit::Failed, format!("cannot stop {title}"))
+            .because(format!("master {pid} is an ancestor of this very command, which would end before it"))
+            .hint("stop it from outside of the application")
+    }
+
+    /// The process is another user's.
+    #[must_use]
+    pub fn not_yours(title: &str, pid: u32, owner: &str) -> Self {
+        Failure::new(Exit::NotPermitted, format!("cannot stop {title}"))
+            .because(format!("not permitted: process {pid} belongs to {owner}"))
+    }
+
+    /// Neither TERM nor KILL has ended the process.
+    #[must_use]
+    pub fn still_alive(title: &str, pid: u32, state: char) -> Self {
+        let failure = Failure::new(Exit::StillAlive, format!("{title} is not stopped"))
+            .because(format!("process {pid} (state {state}) is alive after KILL"));
+        if state == 'D' { failure.hint("it waits for a device or a file system, and ends when that answers") } else { failure }
+    }
+}

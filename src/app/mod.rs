@@ -7,6 +7,8 @@ mod node;
 #[cfg(test)]
 mod tests;
 
+pub use node::SCRUBBED;
+
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -14,6 +16,9 @@ use crate::ipc::inbound::{AddressType, Listening};
 use crate::lifecycle::Role;
 use crate::options::{Application, Options};
 use crate::sys::spawn::Program;
+
+/// The member preload: the file that node loads first (its own first lines say what it does).
+pub const PRELOAD: &str = include_str!("preload.cjs");
 
 /// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
 /// `preload` is the file that node loads first, when the options want it.

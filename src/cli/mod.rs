@@ -1,15 +1,14 @@
 //! What was typed and what is printed: one file per command, straight-line blocking code.
 
+mod ending;
 mod masters;
 mod start;
 mod stop;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::error::{Exit, Failure};
-use crate::options::flags::{Cli, Command};
+use crate::options::flags::{self, Command, NoCommand};
 use crate::sys::crossing::Crossing;
 use crate::sys::{descriptors, output, signals};
 
@@ -21,13 +20,16 @@ pub fn run() -> ExitCode {
         Ok(None) => {}
         Err(error) => return tell(&error),
     }
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => return tell_usage(&error),
-    };
-    let result = match cli.command {
-        Command::Start(flags) => start::run(&flags),
-        Command::Stop(flags) => stop::run(&flags),
+    let result = match flags::parse(std::env::args_os()) {
+        Ok(cli) => match cli.command {
+            Command::Start(flags) => start::run(&flags),
+            Command::Stop(flags) => stop::run(&flags),
+        },
+        Err(NoCommand::Asked(text)) => {
+            output::say(text.trim_end());
+            Ok(Exit::Done)
+        }
+        Err(NoCommand::Wrong(failure)) => Err(failure.into()),
     };
     match result {
         Ok(exit) => ExitCode::from(exit as u8),
@@ -53,11 +55,4 @@ fn tell(error: &anyhow::Error) -> ExitCode {
     }
     let exit = failure.map_or(Exit::Failed, |failure| failure.exit);
     ExitCode::from(exit as u8)
-}
-
-/// Help and version go to stdout with exit 0, mistakes to stderr with exit 2.
-fn tell_usage(error: &clap::Error) -> ExitCode {
-    // A closed pipe is not our failure.
-    drop(error.print());
-    if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
 }

@@ -85,7 +85,7 @@ impl Master {
 
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        let address = app::address(&self.carried.options, listening);
+        let address = app::address(listening, self.host.as_deref());
         if app::ready_by_listening(&self.carried.options, listening) {
             self.carried.record.address.get_or_insert(address);
             self.ready(from);
@@ -109,7 +109,7 @@ impl Master {
 
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
-        if app::ready_by_message(role, envelope.action.as_deref()) {
+        if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
             return self.ready(from);
         }
         let sender = match role {
@@ -157,11 +157,9 @@ impl Master {
             }
             Receiver::Agent => members.iter().filter(|(_, one)| !one.is_worker()).map(|(id, _)| id).collect(),
             Receiver::Workers => members.iter().filter(|(_, one)| one.is_worker()).map(|(id, _)| id).collect(),
-            Receiver::WorkerPid(pid) => {
+            // Egg 4's worker id is the pid too, as long as workers are processes.
+            Receiver::WorkerPid(pid) | Receiver::WorkerId(pid) => {
                 members.iter().filter(|(_, one)| one.is_worker() && one.pid == pid).map(|(id, _)| id).collect()
-            }
-            Receiver::WorkerId(number) => {
-                members.iter().filter(|(_, one)| one.is_worker() && one.number == number).map(|(id, _)| id).collect()
             }
         };
         let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);

@@ -77,11 +77,6 @@ impl Members {
         self.table.get(&id)
     }
 
-    /// One of them, to change.
-    pub fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
-        self.table.get_mut(&id)
-    }
-
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
         self.table.iter().map(|(id, member)| (*id, member))

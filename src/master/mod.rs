@@ -21,11 +21,12 @@ use std::process::ExitCode;
 use crate::ipc::report::{self, Progress, Report};
 use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
 use crate::options::Options;
-use crate::state::{Directory, Record};
+use crate::state::{COOKIE, Directory, Record};
 use crate::sys::descriptors::OpenFiles;
 use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{self, Ended};
-use crate::sys::{clock, proc};
+use crate::sys::proc::{self, Reader};
+use crate::sys::clock;
 
 use channel::{Channel, Reading};
 use listeners::{Listeners, Outcome};
@@ -73,6 +74,8 @@ struct Master {
     events: VecDeque<Event>,
     /// Set by the lifecycle's last action.
     exit: Option<u8>,
+    /// `$HOST`: what people see as the host of an address that is any.
+    host: Option<String>,
     buffer: Vec<u8>,
 }
 
@@ -303,12 +306,12 @@ impl Master {
     fn strays(&self) -> Vec<u32> {
         let ours = std::process::id();
         let cookie = self.carried.options.cookie.as_bytes();
-        let children = proc::children(ours);
-        let mut strays: Vec<u32> =
-            children.into_iter().filter(|pid| self.carried.members.by_pid(*pid).is_none() && !self.foreign.contains(pid)).collect();
+        let mut strays = proc::children(ours).unwrap_or_default();
+        strays.retain(|pid| self.carried.members.by_pid(*pid).is_none() && !self.foreign.contains(pid));
         if !self.foreign.is_empty() {
             // Orphans of the foreign children come to us too: only what bears our cookie is ours.
-            strays.retain(|pid| proc::environment_variable(*pid, crate::state::COOKIE).as_deref() == Some(cookie));
+            let mut reader = Reader::default();
+            strays.retain(|pid| reader.environment_variable(*pid, COOKIE) == Some(cookie));
         }
         strays
     }
@@ -316,7 +319,7 @@ impl Master {
     fn leave(mut self, code: u8) -> ExitCode {
         self.flush();
         self.notices.write(Level::Info, &format!("exit with code:{code}"));
-        self.directory.remove_record(&self.carried.record);
+        self.directory.remove_record(&self.carried.options.title);
         ExitCode::from(code)
     }
 }

@@ -8,7 +8,7 @@ use crate::ipc::report::{self, Report};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
-use crate::sys::{clock, signals, spawn};
+use crate::sys::{clock, crossing, signals, spawn};
 
 use super::channel::Channel;
 use super::members::Member;
@@ -58,10 +58,11 @@ impl Master {
         *count += 1;
         let number = *count;
         let preload = match options.preload {
-            true => Some(self.directory.keep_preload(app::PRELOAD)?),
+            true => Some(self.directory.keep_preload(app::PRELOAD).map_err(io::Error::other)?),
             false => None,
         };
-        let program = app::launch(options, role, number, preload.as_deref());
+        let mut program = app::launch(options, role, number, preload.as_deref());
+        program.unset.extend(crossing::MASTERS_OWN);
         let spawned = spawn::spawn(&program, self.open_files)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         let channel = Some(Channel::new(spawned.channel));
@@ -134,7 +135,7 @@ impl Master {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        let (level, text) = words::notice(notice, &self.carried.members);
+        let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
         self.notices.write(level, &text);
     }
 }

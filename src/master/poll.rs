@@ -67,7 +67,7 @@ impl Poll {
     /// Watches it no more. Must come before the close when another process holds the same open file.
     pub fn remove(&self, descriptor: impl AsFd) {
         // ENOENT: it was not watched; nothing else can go wrong with a live descriptor.
-        drop(self.epoll.delete(descriptor));
+        let _ = self.epoll.delete(descriptor);
     }
 
     /// Waits for at most `timeout_ms` (for ever without it) and puts into `ready` what became ready.

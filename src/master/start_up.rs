@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
 
-use crate::error::Failure;
 use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::Options;
 use crate::state::{Directory, Record};
@@ -43,14 +42,14 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let open_files = descriptors::raise_open_files()?;
     let directory = Directory::open()?;
-    let record = Record::of_master(&options)?;
+    let record = Record::of_self(&options)?;
     directory.write_record(&record)?;
     let poll = Poll::new()?;
     let parent = crossing.channel.map(Channel::new);
     if let Some(channel) = &parent {
         poll.add(channel, Source::Parent, Interest::Read)?;
     }
-    let foreign: BTreeSet<u32> = proc::children(pid).into_iter().collect();
+    let foreign: BTreeSet<u32> = proc::children(pid)?.into_iter().collect();
     let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD]
         .into_iter()
         .filter(|signal| *signal != SIGHUP || !signals::is_ignored(SIGHUP))
@@ -83,6 +82,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         seen: Evidence::default(),
         events: VecDeque::new(),
         exit: None,
+        host: std::env::var("HOST").ok(),
         buffer: vec![0; BUFFER],
     })
 }
@@ -103,10 +103,4 @@ fn last_words_of_a_panic(pid: u32) {
     std::panic::set_hook(Box::new(move |panic| {
         Notices::new(pid).write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
     }));
-}
-
-impl From<Failure> for std::io::Error {
-    fn from(failure: Failure) -> Self {
-        std::io::Error::other(failure)
-    }
 }

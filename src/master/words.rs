@@ -87,14 +87,18 @@ fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evid
             (Some(port), None) => format!("a worker is ready when it listens on port {port} or sends `app-start`"),
             (None, _) => "a worker is ready when it listens or sends `app-start`".to_owned(),
         },
-        Some(Role::Agent) | None => app::AGENT_READY_HINT.to_owned(),
+        Some(Role::Agent) | None => agent_hint(options),
     };
     (why, Some(hint))
 }
 
+fn agent_hint(options: &Options) -> String {
+    format!("an agent says that it is ready with `{}`", app::agent_ready_line(options))
+}
+
 /// The log line of a decision of the lifecycle.
 #[must_use]
-pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
+pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, String) {
     let log = |id: MemberId| members.get(id).map_or_else(|| "a member".to_owned(), in_log);
     match notice {
         Notice::Died { member, death } => {
@@ -120,7 +124,7 @@ pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
             (Level::Error, format!("{} is not ready in time: it is ended and tried again", log(*member)))
         }
         Notice::AgentSlow(member) => {
-            (Level::Warn, format!("{} is not ready for 5 s. {}", log(*member), app::AGENT_READY_HINT))
+            (Level::Warn, format!("{} is not ready for 5 s: {}", log(*member), agent_hint(options)))
         }
         Notice::Closing(signal) => {
             (Level::Info, format!("master is killed by signal {}, closing", signals::name(*signal)))
@@ -130,6 +134,12 @@ pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
         }
         Notice::Disconnected(member) => {
             (Level::Error, format!("{} closed its channel and is replaced", log(*member)))
+        }
+        Notice::GivenUp(member) => {
+            (Level::Error, format!("{} is alive after SIGKILL: it waits inside the kernel, and is left", log(*member)))
+        }
+        Notice::StraysGivenUp => {
+            (Level::Error, "what members left behind is alive after SIGKILL, and is left".to_owned())
         }
         Notice::Killed(member) => {
             (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member)))

@@ -2,7 +2,7 @@
 //!
 //! Everything is resolved by the parent, before anything is started; the master gets the whole in a sealed memfd.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -122,6 +122,26 @@ pub struct Options {
 }
 
 impl Options {
+    /// Does an agent run before the workers?
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        match &self.application {
+            Application::Node { agent, .. } => agent.is_some(),
+        }
+    }
+
+    /// Are dead members replaced? Not in Egg's environments `local` and `unittest`.
+    #[must_use]
+    pub fn replaces_the_dead(&self) -> bool {
+        !matches!(self.env.as_deref(), Some("local" | "unittest"))
+    }
+
+    /// The value of a variable that is set for the members.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&OsStr> {
+        self.environment.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_os_str())
+    }
+
     /// The options as the master's argv shows them: what Egg's own master would show, compact as `JSON.stringify` writes
     /// it, so that egg-scripts finds our masters by the text `"title":"svc"`. Nobody reads the options back from it.
     #[must_use]

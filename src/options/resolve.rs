@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::flags::StartFlags;
 use super::place::{Place, checked_title, title_from};
 use super::surroundings::{Found, Surroundings};
-use super::{MOST_WORKERS, Options, program};
+use super::{MOST_WORKERS, Options, Title, program};
 use crate::error::Failure;
 
 /// How long a start may take when nobody says: egg-scripts' default.
@@ -19,14 +19,18 @@ pub(super) const LONGEST_MS: u64 = i32::MAX as u64;
 /// The variable that marks every process of one tree.
 pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
-/// Resolves and checks everything that a start needs; changes nothing. `cookie` is the new tree's own mark.
+/// Resolves and checks everything that a start needs; changes nothing. `cookie_of` makes the new tree's own mark.
 ///
 /// The cli creates what is missing: the logs' directories, and (for Node's alinode, without which a start works too) the
 /// environment's `NODE_LOG_DIR`.
 ///
 /// # Errors
 /// The first thing that is wrong, with the flag, variable or file it came from: exit 2, or 1 for a node that cannot be run.
-pub fn resolve(flags: &StartFlags, around: &Surroundings, cookie: &str) -> Result<Options, Failure> {
+pub fn resolve(
+    flags: &StartFlags,
+    around: &Surroundings,
+    cookie_of: fn(&Title) -> Result<String, Failure>,
+) -> Result<Options, Failure> {
     let place = Place::find(flags.place.as_deref(), &around.cwd)?;
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
     let application = place.application()?;
@@ -44,7 +48,9 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings, cookie: &str) -> Resul
     let typed_env = Found::flag("--env", flags.env.as_ref()).filter(|env| !env.text.is_empty());
     let env = around.first(typed_env, "EGG_SERVER_ENV")?.map(|found| found.text);
     let home = home(around)?;
-    let environment = Environment { around, base_dir: &place.base_dir, home: &home, env: env.as_deref(), port, cookie };
+    let cookie = cookie_of(&title)?;
+    let environment =
+        Environment { around, base_dir: &place.base_dir, home: &home, env: env.as_deref(), port, cookie: &cookie };
     let log = |typed: &Option<PathBuf>, name: &str| match typed {
         Some(typed) => around.cwd.join(typed),
         None => home.join("logs").join(name),
@@ -66,7 +72,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings, cookie: &str) -> Resul
         preload: !flags.no_preload,
         worker_close_grace_ms: close_grace_ms("EGG_APP_CLOSE_TIMEOUT", around)?,
         agent_close_grace_ms: close_grace_ms("EGG_AGENT_CLOSE_TIMEOUT", around)?,
-        cookie: cookie.to_owned(),
+        cookie,
         env,
         base_dir: place.base_dir,
     })

@@ -1,4 +1,17 @@
 //! The per-user directory: the title's lock, held for the master's life, and the record of who holds it.
 //!
 //! The place depends on the uid alone (`EGGCTL_STATE_DIR` overrides it); 0700, owner and mode checked by fstat, no
-//! symlink followed. Names in it are hashes of titles.
+//! symlink followed. Names in it are hashes of titles:
+//!
+//! * `<hash>.lock` — never deleted; locked while a parent or a master of that title lives;
+//! * `<hash>.json` — the [`Record`]; believed only while the lock is held and pid, start and boot fit;
+//! * `preload-<hash>.cjs` — the member preload, named after its content.
+
+mod directory;
+mod names;
+mod place;
+mod record;
+
+pub use directory::{Directory, Holder, LockOutcome, TitleLock};
+pub use names::{COOKIE, new_cookie};
+pub use record::{Record, RecordPhase};

@@ -17,8 +17,10 @@ const LOCK: &str = "EGGCTL_LOCK_FD";
 /// The variable with the number of the ready channel: Node's own, so that a Node parent is no special case.
 const CHANNEL: &str = "NODE_CHANNEL_FD";
 
-/// Variables that name descriptors of this list: never inherited by accident, never passed to members.
-pub const VARIABLES: [&str; 3] = [OPTIONS, LOCK, CHANNEL];
+/// Variables that name descriptors of the master's own: not for members.
+pub const MASTERS_OWN: [&str; 2] = [OPTIONS, LOCK];
+/// All variables of this list: never inherited by accident.
+const VARIABLES: [&str; 3] = [OPTIONS, LOCK, CHANNEL];
 
 /// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
 /// members' channel.

@@ -112,6 +112,6 @@ pub enum Ended {
 /// is ours and nobody has reaped it.
 pub fn end_unwatched(pid: u32) {
     if let Ok(number) = i32::try_from(pid) {
-        drop(nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL));
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(number), nix::sys::signal::Signal::SIGKILL);
     }
 }

@@ -63,6 +63,6 @@ fn become_master(master: &Master<'_>, crossing: Crossing, failed: Option<String>
 fn send(channel: Option<&OwnedFd>, words: &Report) {
     if let Some(channel) = channel {
         // A parent that is gone hears nothing.
-        drop(nix::unistd::write(channel, &report::report(words)));
+        let _ = nix::unistd::write(channel, &report::report(words));
     }
 }

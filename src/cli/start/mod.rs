@@ -27,10 +27,9 @@ use super::masters;
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
-    let mut options = resolve(flags)?;
+    let options = resolve(flags)?;
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
-    options.take_cookie(state::new_cookie(&options.title)?);
     make_directories(&options)?;
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
     let crossing = Crossing { options: memory, lock: lock.into(), channel: None };
@@ -47,7 +46,7 @@ pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
 
 fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
     check_kernel()?;
-    let options = options::resolve(flags, &surroundings()?)?;
+    let options = options::resolve(flags, &surroundings()?, state::new_cookie)?;
     if options.daemon && std::process::id() == 1 {
         let failure = Failure::new(Exit::Usage, "`--daemon` makes no sense as PID 1")
             .because("when the first process of a container ends, the kernel kills the rest")
@@ -58,7 +57,7 @@ fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
 }
 
 /// The environment, directory and limits that this process was started with.
-pub(super) fn surroundings() -> anyhow::Result<Surroundings> {
+fn surroundings() -> anyhow::Result<Surroundings> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Usage, "cannot tell the current directory").because(error))?;
     let passwd = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
@@ -88,12 +87,12 @@ fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
     let directory = Directory::open()?;
     let lock = match directory.lock(&options.title)? {
         LockOutcome::Locked(lock) => lock,
-        LockOutcome::Held(holder) => return Err(already(options, holder.map(|holder| holder.pid)).into()),
+        LockOutcome::Held(holder) => return Err(already(options, holder.pid()).into()),
     };
     if let Some(pid) = masters::of_title(&options.title)?.first() {
         return Err(already(options, Some(*pid)).into());
     }
-    directory.write_record(&Record::of_parent(options)?)?;
+    directory.write_record(&Record::of_self(options)?)?;
     Ok((directory, lock))
 }
 
@@ -106,7 +105,7 @@ fn already(options: &Options, pid: Option<u32>) -> Failure {
 
 /// The directory that egg-scripts makes for its members' own logs.
 fn make_directories(options: &Options) -> anyhow::Result<()> {
-    if let Some(directory) = options.node_log_dir() {
+    if let Some(directory) = options.variable("NODE_LOG_DIR") {
         let path = PathBuf::from(directory);
         std::fs::create_dir_all(&path).map_err(|error| {
             Failure::new(Exit::Failed, format!("cannot make the directory `{}`", path.display()))
@@ -120,7 +119,7 @@ fn make_directories(options: &Options) -> anyhow::Result<()> {
 /// What this process has, without what would break a channel, with what the options say.
 fn environment(options: &Options) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    for name in options::SCRUBBED {
+    for name in app::SCRUBBED {
         variables.remove(std::ffi::OsStr::new(name));
     }
     variables.extend(options.environment.iter().map(|(name, value)| (name.into(), value.into())));
@@ -148,7 +147,7 @@ fn start_detached(
         return Ok(Exit::Done);
     }
     let left = tree.end(&ending, options)?;
-    directory.remove_record_of(&options.title);
+    directory.remove_record(&options.title);
     drop(held);
     Err(story::failure(options, &ending, &logs, tree.master(), left).into())
 }

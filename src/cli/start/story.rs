@@ -145,7 +145,7 @@ fn push_escaped(shown: &mut String, line: &str, escape: bool) {
     for character in line.chars() {
         if escape && character.is_control() && character != '\t' {
             // Writing into a String cannot fail.
-            drop(write!(shown, "{}", character.escape_default()));
+            let _ = write!(shown, "{}", character.escape_default());
         } else {
             shown.push(character);
         }

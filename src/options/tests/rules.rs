@@ -52,7 +52,7 @@ fn more_cpus_than_the_most_workers_give_the_most_workers() {
     let scratch = Scratch::with_application();
     for (usable_cpus, expected) in [(0, 1), (1, 1), (4096, MOST_WORKERS)] {
         let around = Surroundings { usable_cpus, ..scratch.around() };
-        assert_eq!(resolve(&start_flags(&["svc"]), &around, "c").unwrap().workers, expected);
+        assert_eq!(resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap().workers, expected);
     }
 }
 
@@ -96,7 +96,7 @@ fn home_is_the_mock_then_the_passwd_home_then_the_variable() {
     let home = |variables: &[(&str, &str)], passwd_home: Option<&str>| {
         let mut around = Surroundings { passwd_home: passwd_home.map(PathBuf::from), ..scratch.around() };
         set(&mut around, variables);
-        let options = resolve(&start_flags(&["svc"]), &around, "c").unwrap();
+        let options = resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap();
         variable(&options, "HOME").unwrap().to_owned()
     };
     assert_eq!(home(&[("MOCK_HOME_DIR", "/mock"), ("HOME", "/h")], Some("/pw")), Path::new("/mock"));
@@ -129,11 +129,11 @@ fn a_script_has_no_agent_and_takes_its_title_from_package_json_or_its_own_name()
     scratch.write("svc/server.js", "");
     scratch.write("lone/my.server.js", "");
     let around = scratch.around();
-    let options = resolve(&start_flags(&["svc/server.js"]), &around, "c").unwrap();
+    let options = resolve(&start_flags(&["svc/server.js"]), &around, |_| Ok("c".to_owned())).unwrap();
     assert_eq!(options.base_dir, scratch.path("svc"));
     assert_eq!(options.application, Application::Node { script: scratch.path("svc/server.js"), agent: None });
     assert_eq!(options.title.as_str(), "egg-server-svc");
-    let options = resolve(&start_flags(&["lone/my.server.js"]), &around, "c").unwrap();
+    let options = resolve(&start_flags(&["lone/my.server.js"]), &around, |_| Ok("c".to_owned())).unwrap();
     assert_eq!((options.title.as_str(), options.name.as_str()), ("egg-server-my.server", "my.server"));
 }
 
@@ -150,7 +150,7 @@ fn a_place_keeps_its_links_and_loses_its_dots() {
         (&["../bin/../svc/"][..], "svc"),
         (&[scratch.text("current").as_str()][..], "current"),
     ] {
-        let options = resolve(&start_flags(typed), &around, "c").unwrap();
+        let options = resolve(&start_flags(typed), &around, |_| Ok("c".to_owned())).unwrap();
         assert_eq!(options.base_dir, scratch.path(expected), "{typed:?}");
     }
 }
@@ -218,7 +218,7 @@ fn options_survive_json_even_with_bytes_that_are_no_text() {
     let odd = OsString::from_vec(b"/odd\xff".to_vec());
     let mut around = Surroundings { passwd_home: Some(PathBuf::from(&odd)), ..scratch.around() };
     set(&mut around, &[("EGG_SERVER_ENV", "ü"), ("PORT", "80")]);
-    let options = resolve(&start_flags(&["svc", "--title", "a\"ü", "-r", "x", "--no-preload"]), &around, "c").unwrap();
+    let options = resolve(&start_flags(&["svc", "--title", "a\"ü", "-r", "x", "--no-preload"]), &around, |_| Ok("c".to_owned())).unwrap();
     assert_eq!(options.stdout, Path::new(&odd).join("logs/master-stdout.log"));
     let text = serde_json::to_string(&options).unwrap();
     assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), options);

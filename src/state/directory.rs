@@ -1,0 +1,278 @@
+//! The open directory: taking a title's lock, writing and reading its record, keeping the preload.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat, renameat};
+use nix::sys::stat::Mode;
+use nix::unistd::{UnlinkatFlags, unlinkat};
+
+use super::names::hash;
+use super::place::{self, Place};
+use super::record::Record;
+use crate::error::Failure;
+use crate::options::Title;
+use crate::sys::{lock, proc};
+
+/// Nothing of ours in the directory is longer, in bytes.
+const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// The per-user directory, open. Everything below it is reached through this descriptor.
+#[derive(Debug)]
+pub struct Directory {
+    descriptor: OwnedFd,
+    path: PathBuf,
+}
+
+/// A title's lock, held as long as any copy of this descriptor is open, in whichever process.
+#[derive(Debug)]
+pub struct TitleLock(OwnedFd);
+
+/// What came of the attempt to take a title's lock.
+#[derive(Debug)]
+pub enum LockOutcome {
+    /// It is ours.
+    Locked(TitleLock),
+    /// Somebody else holds it.
+    Held(Holder),
+}
+
+/// Who holds a title's lock.
+#[derive(Debug)]
+pub enum Holder {
+    /// The process of this record: it is alive, and it is the one that wrote it.
+    Recorded(Box<Record>),
+    /// These processes, which have not written their record yet.
+    Unrecorded(Vec<u32>),
+    /// Nobody in sight: a process in another pid namespace or on another machine that shares the directory. The record,
+    /// if there is one, speaks of there.
+    Elsewhere(Option<Box<Record>>),
+}
+
+impl Holder {
+    /// A pid to tell people.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        match self {
+            Holder::Recorded(record) => Some(record.pid),
+            Holder::Unrecorded(pids) => pids.first().copied(),
+            Holder::Elsewhere(record) => record.as_ref().map(|record| record.pid),
+        }
+    }
+}
+
+impl AsFd for TitleLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl From<TitleLock> for OwnedFd {
+    fn from(lock: TitleLock) -> OwnedFd {
+        lock.0
+    }
+}
+
+/// For the master, which gets the locked descriptor through the exec.
+impl From<OwnedFd> for TitleLock {
+    fn from(descriptor: OwnedFd) -> TitleLock {
+        TitleLock(descriptor)
+    }
+}
+
+impl Directory {
+    /// Opens the caller's own directory, and makes it if need be.
+    ///
+    /// # Errors
+    /// When it cannot be made, or is not safe: a symlink, another's, or open to others.
+    pub fn open() -> Result<Self, Failure> {
+        let uid = nix::unistd::geteuid().as_raw();
+        let places = Place::all_of(uid)?;
+        let mut why = None;
+        for place in &places {
+            let path = place.path();
+            if let Some(descriptor) = place::open_checked(&path, uid)? {
+                return Ok(Directory { descriptor, path });
+            }
+            match place.make() {
+                Ok(()) => return Self::at(&path, uid)?.ok_or_else(|| Failure::state(&path, &Errno::ENOENT.into())),
+                Err(refused) => why = Some(Failure::state(&path, &refused)),
+            }
+        }
+        // proof: there is at least one place.
+        Err(why.unwrap_or_else(|| Failure::state(Path::new("/tmp"), &Errno::ENOENT.into())))
+    }
+
+    /// Opens a user's directory, if there is one.
+    ///
+    /// # Errors
+    /// When it is not safe.
+    pub fn of_uid(uid: u32) -> Result<Option<Self>, Failure> {
+        for place in Place::all_of(uid)? {
+            if let Some(directory) = Self::at(&place.path(), uid)? {
+                return Ok(Some(directory));
+            }
+        }
+        Ok(None)
+    }
+
+    fn at(path: &Path, uid: u32) -> Result<Option<Self>, Failure> {
+        let descriptor = place::open_checked(path, uid)?;
+        Ok(descriptor.map(|descriptor| Directory { descriptor, path: path.to_owned() }))
+    }
+
+    /// Tries to take the title's lock, at once.
+    ///
+    /// # Errors
+    /// When the lock file cannot be used.
+    pub fn lock(&self, title: &Title) -> Result<LockOutcome, Failure> {
+        let name = lock_name(title);
+        let file =
+            self.open_file(&name, OFlag::O_RDWR | OFlag::O_CREAT).map_err(|error| self.failure(&name, &error))?;
+        loop {
+            if lock::try_lock(&file).map_err(|error| self.failure(&name, &error))? {
+                return Ok(LockOutcome::Locked(TitleLock(file.into())));
+            }
+            if let Some(holder) = self.who(title, &file)? {
+                return Ok(LockOutcome::Held(holder));
+            }
+            // Whoever held it has just let go.
+        }
+    }
+
+    /// Who holds the title's lock; `None` when it is free. Asks without taking it.
+    ///
+    /// # Errors
+    /// When the lock file cannot be used.
+    pub fn holder(&self, title: &Title) -> Result<Option<Holder>, Failure> {
+        let name = lock_name(title);
+        match self.open_file(&name, OFlag::O_RDWR) {
+            Ok(file) => self.who(title, &file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.failure(&name, &error)),
+        }
+    }
+
+    fn who(&self, title: &Title, file: &File) -> Result<Option<Holder>, Failure> {
+        let is_locked = || lock::is_locked(file).map_err(|error| self.failure(&lock_name(title), &error));
+        if !is_locked()? {
+            return Ok(None);
+        }
+        let record = match self.read_record(title) {
+            Some(record) if record.fits() => return Ok(Some(Holder::Recorded(Box::new(record)))),
+            record => record.filter(|record| !record.is_of_here()),
+        };
+        let pids = proc::holders_of_lock(file).map_err(|error| Failure::no_proc(&error))?;
+        if !pids.is_empty() {
+            return Ok(Some(Holder::Unrecorded(pids)));
+        }
+        Ok(is_locked()?.then(|| Holder::Elsewhere(record.map(Box::new))))
+    }
+
+    /// Writes the record, in one piece. Only for who holds the lock.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_record(&self, record: &Record) -> Result<(), Failure> {
+        let name = record_name(&record.title);
+        let text = serde_json::to_vec(record).map_err(|error| self.failure(&name, &error.into()))?;
+        self.replace(&name, &text).map_err(|error| self.failure(&name, &error))
+    }
+
+    /// The record of a title as it was written: ask [`Self::holder`] whether it is to be believed.
+    #[must_use]
+    pub fn read_record(&self, title: &Title) -> Option<Record> {
+        self.read_named(&record_name(title)).filter(|record| record.title == *title)
+    }
+
+    /// All records, as they were written.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn records(&self) -> Result<Vec<Record>, Failure> {
+        let failure = |error: Errno| Failure::state(&self.path, &error.into());
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut listing = Dir::openat(&self.descriptor, ".", flags, Mode::empty()).map_err(failure)?;
+        let mut records = Vec::new();
+        for entry in listing.iter() {
+            let entry = entry.map_err(failure)?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if name.ends_with(".json") {
+                records.extend(self.read_named(name).filter(|record| record_name(&record.title) == name));
+            }
+        }
+        Ok(records)
+    }
+
+    /// Removes the title's record. Only for who holds the lock: nobody else can be writing one. A record that stays
+    /// because that failed is stale as soon as the lock is free.
+    pub fn remove_record(&self, title: &Title) {
+        let _ = unlinkat(&self.descriptor, record_name(title).as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+
+    /// Keeps the member preload in a file named after its content, and says where (an absolute path).
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn keep_preload(&self, content: &str) -> Result<PathBuf, Failure> {
+        let name = format!("preload-{}.cjs", hash(content.as_bytes()));
+        let kept = self.read_file(&name).is_ok_and(|found| found == content.as_bytes());
+        if !kept {
+            self.replace(&name, content.as_bytes()).map_err(|error| self.failure(&name, &error))?;
+        }
+        Ok(self.path.join(name))
+    }
+
+    fn read_named(&self, name: &str) -> Option<Record> {
+        self.read_file(name).ok().and_then(|bytes| Record::read(&bytes))
+    }
+
+    fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.open_file(name, OFlag::O_RDONLY)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Puts a file in the place of another at one moment: whoever reads sees the old or the new one, whole.
+    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let temporary = format!("{name}.{}", std::process::id());
+        let written = self
+            .open_file(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC)
+            .and_then(|mut file| file.write_all(content))
+            .and_then(|()| Ok(renameat(&self.descriptor, temporary.as_str(), &self.descriptor, name)?));
+        if written.is_err() {
+            // The failure that counts is the first one.
+            let _ = unlinkat(&self.descriptor, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        }
+        written
+    }
+
+    /// Opens a regular file of this directory. O_NONBLOCK: a FIFO in its place must not hold us.
+    fn open_file(&self, name: &str, flags: OFlag) -> io::Result<File> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        let file = File::from(openat(&self.descriptor, name, flags, Mode::S_IRUSR | Mode::S_IWUSR)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    fn failure(&self, name: &str, error: &io::Error) -> Failure {
+        Failure::state(&self.path.join(name), error)
+    }
+}
+
+fn lock_name(title: &Title) -> String {
+    format!("{}.lock", hash(title.as_str().as_bytes()))
+}
+
+fn record_name(title: &Title) -> String {
+    format!("{}.json", hash(title.as_str().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests;

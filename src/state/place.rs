@@ -1,0 +1,119 @@
+//! Where the directory is: from the uid alone, never from `HOME` or `TMPDIR`, so that `stop` in any shell, cron job or
+//! container exec finds what `start` made. Opened without following a symlink, believed only with the right owner and mode.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::{Mode, fstat};
+use nix::unistd::{Uid, User};
+
+use crate::error::Failure;
+
+/// Overrides the place.
+const VARIABLE: &str = "EGGCTL_STATE_DIR";
+
+/// A directory that must exist and what may be made below it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    base: PathBuf,
+    below: PathBuf,
+}
+
+impl Place {
+    /// The places of a user, the preferred one first.
+    pub(super) fn all_of(uid: u32) -> Result<Vec<Self>, Failure> {
+        if let Some(chosen) = std::env::var_os(VARIABLE).filter(|chosen| !chosen.is_empty()) {
+            return Ok(vec![Place::chosen(chosen)?]);
+        }
+        let fallback = Place { base: "/tmp".into(), below: format!("eggctl-{uid}").into() };
+        let home = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.dir);
+        let preferred = match home {
+            _ if uid == 0 => Some(Place { base: "/run".into(), below: "eggctl".into() }),
+            Some(home) if home.is_absolute() => Some(Place { base: home, below: ".local/state/eggctl".into() }),
+            _ => None,
+        };
+        Ok(preferred.into_iter().chain([fallback]).collect())
+    }
+
+    fn chosen(path: OsString) -> Result<Self, Failure> {
+        let path = PathBuf::from(path);
+        match (path.parent(), path.file_name()) {
+            (Some(base), Some(name)) if path.is_absolute() => {
+                Ok(Place { base: base.to_owned(), below: PathBuf::from(name) })
+            }
+            _ => Err(Failure::state_place_not_absolute(VARIABLE, &path)),
+        }
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.base.join(&self.below)
+    }
+
+    /// Makes what is missing below the base. Others may be doing the same.
+    pub(super) fn make(&self) -> io::Result<()> {
+        let mut path = self.base.clone();
+        for part in &self.below {
+            path.push(part);
+            match nix::unistd::mkdir(&path, Mode::S_IRWXU) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(refused) => return Err(refused.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Opens the directory if it is there; `None` if it is not, or if the way to it is closed.
+pub(super) fn open_checked(path: &Path, uid: u32) -> Result<Option<OwnedFd>, Failure> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    match open(path, flags, Mode::empty()) {
+        Ok(directory) => check(&directory, uid).map(|()| Some(directory)).map_err(|why| unsafe_place(path, why)),
+        Err(refused) => match path.symlink_metadata() {
+            Ok(found) if found.is_symlink() => Err(unsafe_place(path, "it is a symbolic link".into())),
+            Ok(found) if !found.is_dir() => Err(unsafe_place(path, "it is no directory".into())),
+            Ok(_) => Err(Failure::state(path, &refused.into())),
+            Err(_) => Ok(None),
+        },
+    }
+}
+
+fn unsafe_place(path: &Path, why: String) -> Failure {
+    Failure::state_place_unsafe(path, &why, VARIABLE)
+}
+
+fn check(directory: &OwnedFd, uid: u32) -> Result<(), String> {
+    let found = fstat(directory).map_err(|error| error.to_string())?;
+    if found.st_uid != uid {
+        return Err(format!("it belongs to uid {}, not to uid {uid}", found.st_uid));
+    }
+    let mode = found.st_mode & 0o777;
+    if mode != 0o700 {
+        return Err(format!("its mode is {mode:04o}, not 0700"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roots_place_is_in_run_and_everybody_has_a_fallback() {
+        let places = Place::all_of(0).unwrap();
+        assert_eq!(places[0].path(), Path::new("/run/eggctl"));
+        assert_eq!(places[1].path(), Path::new("/tmp/eggctl-0"));
+        assert_eq!(Place::all_of(4_000_000).unwrap().last().unwrap().path(), Path::new("/tmp/eggctl-4000000"));
+    }
+
+    #[test]
+    fn a_chosen_place_must_be_absolute() {
+        assert_eq!(Place::chosen("/var/x/y".into()).unwrap().path(), Path::new("/var/x/y"));
+        for wrong in ["x", "./x", "/", "/x/.."] {
+            assert!(Place::chosen(wrong.into()).is_err(), "{wrong}");
+        }
+    }
+}
