@@ -79,7 +79,8 @@ pub fn placeholder() -> io::Result<OwnedFd> {
 /// # Errors
 /// EBUSY when it is taken.
 pub fn hold_number(number: RawFd) -> io::Result<OwnedFd> {
-    let held = duplicate_from(placeholder()?, number)?;
+    let opened = placeholder()?;
+    let held = if opened.as_raw_fd() == number { opened } else { duplicate_from(opened, number)? };
     if held.as_raw_fd() == number { Ok(held) } else { Err(io::Error::from_raw_os_error(libc::EBUSY)) }
 }
 
