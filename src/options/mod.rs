@@ -2,7 +2,7 @@
 //!
 //! Everything is resolved by the parent, before anything is started; the master gets the whole in a sealed memfd.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ mod surroundings;
 mod tests;
 
 pub use place::{AGENT_SCRIPT, default_title};
-pub use resolve::{COOKIE_VARIABLE, resolve};
+pub use resolve::resolve;
 pub use stop::{StopOptions, Whom, resolve_stop};
 pub use surroundings::{Source, Surroundings};
 
@@ -90,6 +90,8 @@ pub struct Options {
     pub workers: u32,
     /// The port the application serves; `None`: the first it listens on.
     pub port: Option<u16>,
+    /// `$HOST`: in the address that is shown, nowhere else.
+    pub host: Option<String>,
     /// `--env`: `EGG_SERVER_ENV`.
     pub env: Option<String>,
     /// Detach?
@@ -117,11 +119,38 @@ pub struct Options {
     pub agent_close_grace_ms: u64,
     /// What is set in the master's and the members' environment, over what is inherited.
     pub environment: Vec<(OsString, OsString)>,
-    /// The instance cookie: in the environment of every process of this tree (see `state::Cookie`).
+    /// The instance cookie: in the environment of every process of this tree. Empty until [`Options::take_cookie`].
     pub cookie: String,
 }
 
 impl Options {
+    /// Gives the new tree its mark, once its title is taken.
+    pub fn take_cookie(&mut self, cookie: String) {
+        self.environment.retain(|(name, _)| name != COOKIE_VARIABLE);
+        self.environment.push((COOKIE_VARIABLE.into(), (&cookie).into()));
+        self.cookie = cookie;
+    }
+
+    /// Is there an agent?
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        match &self.application {
+            Application::Node { agent, .. } => agent.is_some(),
+        }
+    }
+
+    /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
+    #[must_use]
+    pub fn replaces_the_dead(&self) -> bool {
+        !matches!(self.env.as_deref(), Some("local" | "unittest"))
+    }
+
+    /// The directory that egg-scripts makes for alinode, Node's profiler: `NODE_LOG_DIR` of the members.
+    #[must_use]
+    pub fn node_log_dir(&self) -> Option<&OsStr> {
+        self.environment.iter().find(|(name, _)| name == "NODE_LOG_DIR").map(|(_, value)| value.as_os_str())
+    }
+
     /// The options as the master's argv shows them: what Egg's own master would show, compact as `JSON.stringify` writes
     /// it, so that egg-scripts finds our masters by the text `"title":"svc"`. Nobody reads the options back from it.
     #[must_use]
@@ -133,6 +162,21 @@ impl Options {
         format!("{{\"workers\":{},{port}\"baseDir\":{base_dir},\"title\":{title}}}", self.workers)
     }
 }
+
+/// The variable that marks every process of one tree with its cookie.
+pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
+
+/// Taken from the environment of master and members, unless set anew for a member. With the first three a member would
+/// believe in a channel or a cluster of somebody else's; the others switch off sending in Egg's messenger (`sendmessage`
+/// does so under node-dev, which it sees in `_`, a shell's word for the program that it ran).
+pub const SCRUBBED: &[&str] = &[
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "SENDMESSAGE_ONE_PROCESS",
+    "IS_NODE_DEV_RUNNER",
+    "_",
+];
 
 /// More workers than this are taken for a typing error.
 pub const MOST_WORKERS: u32 = 1024;

@@ -20,7 +20,7 @@ fn assert_refused(scratch: &Scratch, cases: &[Refused<'_>]) {
 
 /// The failure of starting `place`.
 fn refused(scratch: &Scratch, place: &str) -> Failure {
-    let failure = resolve(&start_flags(&[place]), &scratch.around(), "c").unwrap_err();
+    let failure = resolve(&start_flags(&[place]), &scratch.around()).unwrap_err();
     assert_eq!(failure.exit, Exit::Usage, "{failure}");
     failure
 }
@@ -158,8 +158,7 @@ fn an_application_at_a_path_that_is_no_text_is_refused_because_node_cannot_go_th
     let scratch = Scratch::with_application();
     let odd = scratch.path("").join(OsStr::from_bytes(b"odd\xff"));
     fs::create_dir(&odd).unwrap();
-    let failure =
-        resolve(&StartFlags { place: Some(odd), ..StartFlags::default() }, &scratch.around(), "c").unwrap_err();
+    let failure = resolve(&StartFlags { place: Some(odd), ..StartFlags::default() }, &scratch.around()).unwrap_err();
     assert!(failure.to_string().ends_with("is not UTF-8: Node cannot run an application there"), "{failure}");
     assert_eq!(failure.exit, Exit::Usage);
 }
@@ -169,7 +168,7 @@ fn a_variable_that_is_no_text_is_told() {
     let scratch = Scratch::with_application();
     let mut around = scratch.around();
     around.environment.insert("PORT".into(), OsStr::from_bytes(b"\xff").to_owned());
-    let failure = resolve(&start_flags(&["svc"]), &around, "c").unwrap_err();
+    let failure = resolve(&start_flags(&["svc"]), &around).unwrap_err();
     assert_eq!(failure.to_string(), "the value of $PORT is not UTF-8");
 }
 
@@ -196,7 +195,7 @@ fn a_node_that_cannot_be_run_is_a_failed_start() {
 fn a_user_without_any_home_is_told() {
     let scratch = Scratch::with_application();
     let around = Surroundings { passwd_home: None, ..scratch.around() };
-    let failure = resolve(&start_flags(&["svc"]), &around, "c").unwrap_err();
+    let failure = resolve(&start_flags(&["svc"]), &around).unwrap_err();
     assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Usage, Some("set HOME")));
 }
 
