@@ -20,7 +20,6 @@ mod tests;
 
 pub use place::{AGENT_SCRIPT, default_title};
 pub use resolve::resolve;
-pub use stop::{StopOptions, Whom, resolve_stop};
 pub use surroundings::{Source, Surroundings};
 
 /// The longest title, in bytes.

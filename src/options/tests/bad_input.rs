@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 use crate::error::Exit;
-use crate::options::{default_title, resolve_stop};
+use crate::options::default_title;
 
 /// Typed flags and variables that `start` refuses, and what it tells.
 type Refused<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
@@ -200,15 +200,18 @@ fn a_user_without_any_home_is_told() {
 }
 
 #[test]
-fn stop_refuses_an_empty_title_a_bad_time_and_a_place_without_an_application() {
+fn stop_refuses_an_empty_title_and_a_bad_time() {
+    let title = stop_flags(&["--title="]).checked_title().unwrap_err();
+    assert_eq!(title.to_string(), "the title is empty (from --title)");
+    let time = stop_flags(&["--timeout=10s"]).checked_timeout_ms().unwrap_err();
+    assert_eq!(time.to_string(), "timeout: `10s` is not a number from 1 to 2147483647 (from --timeout)");
+    assert_eq!((title.exit, time.exit), (Exit::Usage, Exit::Usage));
+}
+
+#[test]
+fn a_place_without_an_application_has_no_default_title() {
     let scratch = Scratch::with_application();
-    let told = |typed: &[&str]| resolve_stop(&stop_flags(typed), &scratch.path("")).unwrap_err().to_string();
-    assert_eq!(told(&["--title="]), "the title is empty (from --title)");
-    assert_eq!(
-        told(&["--title=x", "--timeout=10s"]),
-        "timeout: `10s` is not a number from 1 to 2147483647 (from --timeout)"
-    );
-    assert_eq!(told(&["nowhere"]), "no directory or script `nowhere`: No such file or directory");
-    assert_eq!(told(&["bin"]), format!("no package.json in `{}`", scratch.text("bin")));
-    assert!(default_title(Some(Path::new("bin")), &scratch.path("")).is_err());
+    let told = |typed: &str| default_title(Some(Path::new(typed)), &scratch.path("")).unwrap_err().to_string();
+    assert_eq!(told("nowhere"), "no directory or script `nowhere`: No such file or directory");
+    assert_eq!(told("bin"), format!("no package.json in `{}`", scratch.text("bin")));
 }

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::options::{Application, MOST_WORKERS, Title, Whom, default_title, resolve_stop};
+use crate::options::{Application, MOST_WORKERS, Title, default_title};
 
 #[test]
 fn nothing_typed_gives_egg_scripts_defaults() {
@@ -270,31 +270,21 @@ fn an_inherited_channel_or_worker_id_changes_nothing() {
 }
 
 #[test]
-fn stop_means_the_title_or_the_place_or_the_current_directory_or_the_only_one() {
-    let scratch = Scratch::with_application();
-    let whom = |typed: &[&str], cwd: &str| resolve_stop(&stop_flags(typed), &scratch.path(cwd)).unwrap().whom;
-    let title = |text: &str| Whom::Title(Title::try_from(text.to_owned()).unwrap());
-    assert_eq!(whom(&["--title=x y"], "svc"), title("x y"));
-    assert_eq!(whom(&["--title=x", "svc"], ""), title("x"), "the title decides");
-    assert_eq!(whom(&["svc"], ""), title("egg-server-svc"));
-    assert_eq!(whom(&["svc/app.js"], ""), title("egg-server-svc"));
-    assert_eq!(whom(&[], "svc"), title("egg-server-svc"));
-    assert_eq!(whom(&[], ""), Whom::OnlyOne);
-    assert_eq!(whom(&["--all"], "svc"), Whom::All);
-}
-
-#[test]
-fn stop_hands_over_its_time_and_its_user() {
-    let scratch = Scratch::new();
-    let stop = resolve_stop(&stop_flags(&["--all", "--timeout=9000", "--user=bob"]), &scratch.path("")).unwrap();
-    assert_eq!((stop.timeout_ms, stop.user.as_deref()), (Some(9000), Some("bob")));
-    let stop = resolve_stop(&stop_flags(&["--all"]), &scratch.path("")).unwrap();
-    assert_eq!((stop.timeout_ms, stop.user), (None, None));
+fn stop_hands_over_its_title_and_its_time() {
+    let stop = stop_flags(&["--title=x y", "--timeout=9000"]);
+    assert_eq!(stop.checked_title().unwrap(), Some(Title::try_from("x y".to_owned()).unwrap()));
+    assert_eq!(stop.checked_timeout_ms().unwrap(), Some(9000));
+    let stop = stop_flags(&["--all"]);
+    assert_eq!((stop.checked_title().unwrap(), stop.checked_timeout_ms().unwrap()), (None, None));
 }
 
 #[test]
 fn the_default_title_is_the_one_that_start_gives() {
     let scratch = Scratch::with_application();
-    let started = scratch.start(&[], &[]).unwrap().title;
-    assert_eq!(default_title(None, &scratch.path("svc")).unwrap(), Some(started));
+    let started = Some(scratch.start(&[], &[]).unwrap().title);
+    let title = |typed: Option<&str>, cwd: &str| default_title(typed.map(Path::new), &scratch.path(cwd)).unwrap();
+    assert_eq!(title(None, "svc"), started);
+    assert_eq!(title(Some("svc"), ""), started);
+    assert_eq!(title(Some("svc/app.js"), ""), started);
+    assert_eq!(title(None, ""), None, "the current directory is no application");
 }
