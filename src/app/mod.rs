@@ -17,8 +17,12 @@ use crate::lifecycle::Role;
 use crate::options::{Application, Options};
 use crate::sys::spawn::Program;
 
-/// The member preload: the file that node loads first (its own first lines say what it does).
+/// The file that node loads first in every member when the options want it; the master keeps it on disk.
 pub const PRELOAD: &str = include_str!("preload.cjs");
+
+/// What to do when an agent takes long.
+pub const AGENT_READY_HINT: &str =
+    "if it is ready, it has to say so: add `process.send({ action: 'agent-start' })` to agent.js";
 
 /// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
 /// `preload` is the file that node loads first, when the options want it.
@@ -32,12 +36,14 @@ pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&P
     }
 }
 
-/// Does a message with this action say that a member of this role is ready?
+/// Does a message with this action say that a member of this role is ready? The words are Egg's, for every kind.
 #[must_use]
-pub fn ready_by_message(options: &Options, role: Role, action: Option<&str>) -> bool {
-    match &options.application {
-        Application::Node { .. } => action == Some(node::ready_action(role)),
-    }
+pub fn ready_by_message(role: Role, action: Option<&str>) -> bool {
+    action
+        == Some(match role {
+            Role::Agent => "agent-start",
+            Role::Worker { .. } => "app-start",
+        })
 }
 
 /// Does a worker that listens there show that it is ready? With a port in the options, only at that TCP port; an
@@ -53,9 +59,9 @@ pub fn ready_by_listening(options: &Options, listening: &Listening) -> bool {
 }
 
 /// The address as it is shown to people, by egg-cluster's rules: a unix socket's path as it is; where the worker listens
-/// on any address, `host` (the environment's `HOST`), else this machine's own.
+/// on any address, `$HOST`, else this machine's own.
 #[must_use]
-pub fn address(listening: &Listening, host: Option<&str>) -> String {
+pub fn address(options: &Options, listening: &Listening) -> String {
     let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
     let scheme = match listening.address_type {
         AddressType::Pipe => return listening.address.clone().unwrap_or_default(),
@@ -63,19 +69,11 @@ pub fn address(listening: &Listening, host: Option<&str>) -> String {
         AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => "http",
     };
     let given = listening.address.as_deref().filter(particular);
-    let shown = given.or(host.filter(particular)).unwrap_or("127.0.0.1");
+    let shown = given.or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");
     if shown.contains(':') {
         format!("{scheme}://[{shown}]:{}", listening.port)
     } else {
         format!("{scheme}://{shown}:{}", listening.port)
-    }
-}
-
-/// The line of code with which an agent says that it is ready: the hint when one takes long.
-#[must_use]
-pub fn agent_ready_line(options: &Options) -> &'static str {
-    match &options.application {
-        Application::Node { .. } => node::AGENT_READY_LINE,
     }
 }
 

@@ -3,24 +3,8 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use crate::lifecycle::Role;
-use crate::options::{AGENT_SCRIPT, Options};
+use crate::options::{AGENT_SCRIPT, Options, SCRUBBED};
 use crate::sys::spawn::{CHANNEL_NUMBER, Program};
-
-/// What an agent has to say.
-pub const AGENT_READY_LINE: &str = "process.send({ action: 'agent-start' })";
-
-/// Taken from every member's environment, unless it is set for that member. With the first three a member would believe in
-/// a channel or a cluster of somebody else's; the others switch off sending in Egg's messenger (`sendmessage` does so under
-/// node-dev, which it sees in `_`, a shell's word for the program that it ran).
-pub const SCRUBBED: &[&str] = &[
-    "NODE_CHANNEL_FD",
-    "NODE_CHANNEL_SERIALIZATION_MODE",
-    "NODE_UNIQUE_ID",
-    "SENDMESSAGE_ONE_PROCESS",
-    "IS_NODE_DEV_RUNNER",
-    "_",
-];
 
 /// A forked child: a channel, and no `NODE_UNIQUE_ID`, which would make it a cluster worker.
 pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -> Program {
@@ -32,14 +16,6 @@ pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -
 /// A worker of Node's cluster: `cluster.isPrimary` is false in it.
 pub fn worker(options: &Options, script: &Path, cluster_id: u32, preload: Option<&Path>) -> Program {
     program(options, script, Some(cluster_id), preload)
-}
-
-/// The action with which a member says that it is ready.
-pub fn ready_action(role: Role) -> &'static str {
-    match role {
-        Role::Agent => "agent-start",
-        Role::Worker { .. } => "app-start",
-    }
 }
 
 fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: Option<&Path>) -> Program {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::lifecycle::Kind;
-use crate::options::Title;
+use crate::options::{SCRUBBED, Title};
 
 const WORKER: Role = Role::Worker { kind: Kind(0), slot: 1 };
 
@@ -19,6 +19,7 @@ fn options(port: Option<u16>) -> Options {
         },
         workers: 2,
         port,
+        host: None,
         env: None,
         daemon: true,
         stdout: PathBuf::from("/home/u/logs/master-stdout.log"),
@@ -68,7 +69,7 @@ fn an_agent_is_no_cluster_worker_even_when_the_master_inherited_an_id() {
 fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubbed() {
     for role in [Role::Agent, WORKER] {
         let program = launch(&options(None), role, 1, None);
-        for name in node::SCRUBBED {
+        for name in SCRUBBED {
             assert_ne!(program.unset.contains(name), set(&program, name).is_some(), "{name} of {role:?}");
         }
     }
@@ -76,7 +77,6 @@ fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubb
 
 #[test]
 fn a_member_is_ready_by_its_own_message_only() {
-    let options = options(None);
     for (role, action, expected) in [
         (Role::Agent, Some("agent-start"), true),
         (Role::Agent, Some("app-start"), false),
@@ -86,7 +86,7 @@ fn a_member_is_ready_by_its_own_message_only() {
         (WORKER, Some("egg-ready"), false),
         (WORKER, None, false),
     ] {
-        assert_eq!(ready_by_message(&options, role, action), expected, "{role:?} {action:?}");
+        assert_eq!(ready_by_message(role, action), expected, "{role:?} {action:?}");
     }
 }
 
@@ -119,7 +119,8 @@ fn an_address_is_shown_so_that_it_can_be_opened() {
         (listening(AddressType::Udp4, None, 53), None, "udp://127.0.0.1:53"),
         (listening(AddressType::Pipe, Some("/run/svc.sock"), -1), Some("x"), "/run/svc.sock"),
     ] {
-        assert_eq!(address(&listening, host), expected);
+        let options = Options { host: host.map(str::to_owned), ..options(None) };
+        assert_eq!(address(&options, &listening), expected);
     }
 }
 
@@ -147,8 +148,7 @@ fn people_count_workers_from_one() {
 }
 
 #[test]
-fn the_hint_for_a_slow_agent_is_a_line_that_makes_it_ready() {
-    let options = options(None);
-    assert_eq!(agent_ready_line(&options), "process.send({ action: 'agent-start' })");
-    assert!(agent_ready_line(&options).contains(node::ready_action(Role::Agent)));
+fn the_hint_for_a_slow_agent_holds_a_word_that_makes_it_ready() {
+    let action = AGENT_READY_HINT.split('\'').nth(1);
+    assert!(ready_by_message(Role::Agent, action), "{action:?}");
 }

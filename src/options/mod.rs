@@ -19,8 +19,7 @@ mod surroundings;
 mod tests;
 
 pub use place::{AGENT_SCRIPT, default_title};
-pub use resolve::{COOKIE_VARIABLE, resolve};
-pub use stop::{StopOptions, Whom, resolve_stop};
+pub use resolve::resolve;
 pub use surroundings::{Source, Surroundings};
 
 /// The longest title, in bytes.
@@ -90,6 +89,8 @@ pub struct Options {
     pub workers: u32,
     /// The port the application serves; `None`: the first it listens on.
     pub port: Option<u16>,
+    /// `$HOST`: in the address that is shown, nowhere else.
+    pub host: Option<String>,
     /// `--env`: `EGG_SERVER_ENV`.
     pub env: Option<String>,
     /// Detach?
@@ -117,12 +118,19 @@ pub struct Options {
     pub agent_close_grace_ms: u64,
     /// What is set in the master's and the members' environment, over what is inherited.
     pub environment: Vec<(OsString, OsString)>,
-    /// The instance cookie: in the environment of every process of this tree (see `state::Cookie`).
+    /// The instance cookie: in the environment of every process of this tree. Empty until [`Options::take_cookie`].
     pub cookie: String,
 }
 
 impl Options {
-    /// Does an agent run before the workers?
+    /// Gives the new tree its mark, once its title is taken.
+    pub fn take_cookie(&mut self, cookie: String) {
+        self.environment.retain(|(name, _)| name != COOKIE_VARIABLE);
+        self.environment.push((COOKIE_VARIABLE.into(), (&cookie).into()));
+        self.cookie = cookie;
+    }
+
+    /// Is there an agent?
     #[must_use]
     pub fn has_agent(&self) -> bool {
         match &self.application {
@@ -130,16 +138,16 @@ impl Options {
         }
     }
 
-    /// Are dead members replaced? Not in Egg's environments `local` and `unittest`.
+    /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {
         !matches!(self.env.as_deref(), Some("local" | "unittest"))
     }
 
-    /// The value of a variable that is set for the members.
+    /// The directory that egg-scripts makes for alinode, Node's profiler: `NODE_LOG_DIR` of the members.
     #[must_use]
-    pub fn variable(&self, name: &str) -> Option<&OsStr> {
-        self.environment.iter().find(|(one, _)| one == name).map(|(_, value)| value.as_os_str())
+    pub fn node_log_dir(&self) -> Option<&OsStr> {
+        self.environment.iter().find(|(name, _)| name == "NODE_LOG_DIR").map(|(_, value)| value.as_os_str())
     }
 
     /// The options as the master's argv shows them: what Egg's own master would show, compact as `JSON.stringify` writes
@@ -153,6 +161,21 @@ impl Options {
         format!("{{\"workers\":{},{port}\"baseDir\":{base_dir},\"title\":{title}}}", self.workers)
     }
 }
+
+/// The variable that marks every process of one tree with its cookie.
+pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
+
+/// Taken from the environment of master and members, unless set anew for a member. With the first three a member would
+/// believe in a channel or a cluster of somebody else's; the others switch off sending in Egg's messenger (`sendmessage`
+/// does so under node-dev, which it sees in `_`, a shell's word for the program that it ran).
+pub const SCRUBBED: &[&str] = &[
+    "NODE_CHANNEL_FD",
+    "NODE_CHANNEL_SERIALIZATION_MODE",
+    "NODE_UNIQUE_ID",
+    "SENDMESSAGE_ONE_PROCESS",
+    "IS_NODE_DEV_RUNNER",
+    "_",
+];
 
 /// More workers than this are taken for a typing error.
 pub const MOST_WORKERS: u32 = 1024;

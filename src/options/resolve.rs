@@ -16,21 +16,16 @@ const DEFAULT_TIMEOUT_MS: u64 = 300_000;
 const DEFAULT_CLOSE_GRACE_MS: u64 = 5_000;
 /// The longest length of time that a user can set: epoll takes no longer wait. Almost 25 days.
 pub(super) const LONGEST_MS: u64 = i32::MAX as u64;
-/// The variable that marks every process of one tree.
-pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
-/// Resolves and checks everything that a start needs; changes nothing. `cookie_of` makes the new tree's own mark.
+/// Resolves and checks everything that a start needs; changes nothing. What is missing is the cookie
+/// ([`Options::take_cookie`]), which is made when the title is taken.
 ///
 /// The cli creates what is missing: the logs' directories, and (for Node's alinode, without which a start works too) the
 /// environment's `NODE_LOG_DIR`.
 ///
 /// # Errors
 /// The first thing that is wrong, with the flag, variable or file it came from: exit 2, or 1 for a node that cannot be run.
-pub fn resolve(
-    flags: &StartFlags,
-    around: &Surroundings,
-    cookie_of: fn(&Title) -> Result<String, Failure>,
-) -> Result<Options, Failure> {
+pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Failure> {
     let place = Place::find(flags.place.as_deref(), &around.cwd)?;
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
     let application = place.application()?;
@@ -48,9 +43,7 @@ pub fn resolve(
     let typed_env = Found::flag("--env", flags.env.as_ref()).filter(|env| !env.text.is_empty());
     let env = around.first(typed_env, "EGG_SERVER_ENV")?.map(|found| found.text);
     let home = home(around)?;
-    let cookie = cookie_of(&title)?;
-    let environment =
-        Environment { around, base_dir: &place.base_dir, home: &home, env: env.as_deref(), port, cookie: &cookie };
+    let environment = Environment { around, base_dir: &place.base_dir, home: &home, env: env.as_deref(), port };
     let log = |typed: &Option<PathBuf>, name: &str| match typed {
         Some(typed) => around.cwd.join(typed),
         None => home.join("logs").join(name),
@@ -63,6 +56,7 @@ pub fn resolve(
         application,
         workers,
         port,
+        host: around.variable("HOST").and_then(OsStr::to_str).map(str::to_owned),
         daemon: flags.daemon,
         stdout: log(&flags.stdout, "master-stdout.log"),
         stderr: log(&flags.stderr, "master-stderr.log"),
@@ -72,7 +66,7 @@ pub fn resolve(
         preload: !flags.no_preload,
         worker_close_grace_ms: close_grace_ms("EGG_APP_CLOSE_TIMEOUT", around)?,
         agent_close_grace_ms: close_grace_ms("EGG_AGENT_CLOSE_TIMEOUT", around)?,
-        cookie,
+        cookie: String::new(),
         env,
         base_dir: place.base_dir,
     })
@@ -137,7 +131,6 @@ struct Environment<'a> {
     home: &'a Path,
     env: Option<&'a str>,
     port: Option<u16>,
-    cookie: &'a str,
 }
 
 impl Environment<'_> {
@@ -166,7 +159,6 @@ impl Environment<'_> {
             ("PATH", self.path()),
             ("ENABLE_NODE_LOG", "YES".into()),
             ("NODE_LOG_DIR", node_logs),
-            (COOKIE_VARIABLE, self.cookie.into()),
         ];
         if let Some(env) = self.env {
             list.push(("EGG_SERVER_ENV", env.into()));

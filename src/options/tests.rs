@@ -76,7 +76,7 @@ impl Scratch {
         let mut around = self.around();
         set(&mut around, variables);
         let typed: Vec<&str> = std::iter::once("svc").chain(typed.iter().copied()).collect();
-        resolve(&start_flags(&typed), &around, |_| Ok("c00c1e".to_owned()))
+        resolve(&start_flags(&typed), &around)
     }
 }
 

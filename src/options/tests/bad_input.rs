@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::*;
 use crate::error::Exit;
-use crate::options::{default_title, resolve_stop};
+use crate::options::default_title;
 
 /// Typed flags and variables that `start` refuses, and what it tells.
 type Refused<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
@@ -20,7 +20,7 @@ fn assert_refused(scratch: &Scratch, cases: &[Refused<'_>]) {
 
 /// The failure of starting `place`.
 fn refused(scratch: &Scratch, place: &str) -> Failure {
-    let failure = resolve(&start_flags(&[place]), &scratch.around(), |_| Ok("c".to_owned())).unwrap_err();
+    let failure = resolve(&start_flags(&[place]), &scratch.around()).unwrap_err();
     assert_eq!(failure.exit, Exit::Usage, "{failure}");
     failure
 }
@@ -158,8 +158,7 @@ fn an_application_at_a_path_that_is_no_text_is_refused_because_node_cannot_go_th
     let scratch = Scratch::with_application();
     let odd = scratch.path("").join(OsStr::from_bytes(b"odd\xff"));
     fs::create_dir(&odd).unwrap();
-    let failure =
-        resolve(&StartFlags { place: Some(odd), ..StartFlags::default() }, &scratch.around(), |_| Ok("c".to_owned())).unwrap_err();
+    let failure = resolve(&StartFlags { place: Some(odd), ..StartFlags::default() }, &scratch.around()).unwrap_err();
     assert!(failure.to_string().ends_with("is not UTF-8: Node cannot run an application there"), "{failure}");
     assert_eq!(failure.exit, Exit::Usage);
 }
@@ -169,7 +168,7 @@ fn a_variable_that_is_no_text_is_told() {
     let scratch = Scratch::with_application();
     let mut around = scratch.around();
     around.environment.insert("PORT".into(), OsStr::from_bytes(b"\xff").to_owned());
-    let failure = resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap_err();
+    let failure = resolve(&start_flags(&["svc"]), &around).unwrap_err();
     assert_eq!(failure.to_string(), "the value of $PORT is not UTF-8");
 }
 
@@ -196,20 +195,23 @@ fn a_node_that_cannot_be_run_is_a_failed_start() {
 fn a_user_without_any_home_is_told() {
     let scratch = Scratch::with_application();
     let around = Surroundings { passwd_home: None, ..scratch.around() };
-    let failure = resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap_err();
+    let failure = resolve(&start_flags(&["svc"]), &around).unwrap_err();
     assert_eq!((failure.exit, failure.hint.as_deref()), (Exit::Usage, Some("set HOME")));
 }
 
 #[test]
-fn stop_refuses_an_empty_title_a_bad_time_and_a_place_without_an_application() {
+fn stop_refuses_an_empty_title_and_a_bad_time() {
+    let title = stop_flags(&["--title="]).checked_title().unwrap_err();
+    assert_eq!(title.to_string(), "the title is empty (from --title)");
+    let time = stop_flags(&["--timeout=10s"]).checked_timeout_ms().unwrap_err();
+    assert_eq!(time.to_string(), "timeout: `10s` is not a number from 1 to 2147483647 (from --timeout)");
+    assert_eq!((title.exit, time.exit), (Exit::Usage, Exit::Usage));
+}
+
+#[test]
+fn a_place_without_an_application_has_no_default_title() {
     let scratch = Scratch::with_application();
-    let told = |typed: &[&str]| resolve_stop(&stop_flags(typed), &scratch.path("")).unwrap_err().to_string();
-    assert_eq!(told(&["--title="]), "the title is empty (from --title)");
-    assert_eq!(
-        told(&["--title=x", "--timeout=10s"]),
-        "timeout: `10s` is not a number from 1 to 2147483647 (from --timeout)"
-    );
-    assert_eq!(told(&["nowhere"]), "no directory or script `nowhere`: No such file or directory");
-    assert_eq!(told(&["bin"]), format!("no package.json in `{}`", scratch.text("bin")));
-    assert!(default_title(Some(Path::new("bin")), &scratch.path("")).is_err());
+    let told = |typed: &str| default_title(Some(Path::new(typed)), &scratch.path("")).unwrap_err().to_string();
+    assert_eq!(told("nowhere"), "no directory or script `nowhere`: No such file or directory");
+    assert_eq!(told("bin"), format!("no package.json in `{}`", scratch.text("bin")));
 }

@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::symlink;
 
 use super::*;
-use crate::options::{Application, MOST_WORKERS, Title, Whom, default_title, resolve_stop};
+use crate::options::{Application, MOST_WORKERS, Title, default_title};
 
 #[test]
 fn nothing_typed_gives_egg_scripts_defaults() {
@@ -52,12 +52,12 @@ fn more_cpus_than_the_most_workers_give_the_most_workers() {
     let scratch = Scratch::with_application();
     for (usable_cpus, expected) in [(0, 1), (1, 1), (4096, MOST_WORKERS)] {
         let around = Surroundings { usable_cpus, ..scratch.around() };
-        assert_eq!(resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap().workers, expected);
+        assert_eq!(resolve(&start_flags(&["svc"]), &around).unwrap().workers, expected);
     }
 }
 
 #[test]
-fn the_environment_is_egg_scripts_and_the_cookie() {
+fn the_environment_is_egg_scripts() {
     let scratch = Scratch::with_application();
     let options = scratch.start(&["--env=prod", "--port=80"], &[("NODE_ENV", "development")]).unwrap();
     let svc = scratch.text("svc");
@@ -70,14 +70,41 @@ fn the_environment_is_egg_scripts_and_the_cookie() {
         ("NODE_LOG_DIR", scratch.text("home/logs/alinode")),
         ("EGG_SERVER_ENV", "prod".to_owned()),
         ("PORT", "80".to_owned()),
-        ("EGGCTL_INSTANCE", "c00c1e".to_owned()),
     ] {
         assert_eq!(variable(&options, name), Some(Path::new(&expected)), "{name}");
     }
     let options = scratch.start(&[], &[("NODE_LOG_DIR", "/var/alinode")]).unwrap();
-    assert_eq!(variable(&options, "NODE_LOG_DIR"), Some(Path::new("/var/alinode")), "kept");
+    assert_eq!(options.node_log_dir(), Some("/var/alinode".as_ref()), "kept");
     assert_eq!(variable(&options, "PORT"), None);
     assert_eq!(variable(&options, "EGG_SERVER_ENV"), None);
+}
+
+#[test]
+fn a_cookie_is_in_the_environment_once_and_the_last_one_counts() {
+    let scratch = Scratch::with_application();
+    let mut options = scratch.start(&[], &[("EGGCTL_INSTANCE", "another tree's")]).unwrap();
+    assert_eq!(variable(&options, "EGGCTL_INSTANCE"), None);
+    options.take_cookie("one".to_owned());
+    options.take_cookie("two".to_owned());
+    assert_eq!(options.cookie, "two");
+    let all = options.environment.iter().filter(|(name, _)| name == "EGGCTL_INSTANCE");
+    assert_eq!(all.map(|(_, value)| value).collect::<Vec<_>>(), ["two"]);
+}
+
+#[test]
+fn the_dead_are_replaced_everywhere_but_in_development() {
+    let scratch = Scratch::with_application();
+    for (env, expected) in [("", true), ("prod", true), ("localhost", true), ("local", false), ("unittest", false)] {
+        let options = scratch.start(&[], &[("EGG_SERVER_ENV", env)]).unwrap();
+        assert_eq!(options.replaces_the_dead(), expected, "{env}");
+    }
+}
+
+#[test]
+fn host_is_kept_for_the_address_that_is_shown() {
+    let scratch = Scratch::with_application();
+    assert_eq!(scratch.start(&[], &[("HOST", "svc.example")]).unwrap().host.as_deref(), Some("svc.example"));
+    assert_eq!(scratch.start(&[], &[("HOST", "")]).unwrap().host, None);
 }
 
 #[test]
@@ -96,7 +123,7 @@ fn home_is_the_mock_then_the_passwd_home_then_the_variable() {
     let home = |variables: &[(&str, &str)], passwd_home: Option<&str>| {
         let mut around = Surroundings { passwd_home: passwd_home.map(PathBuf::from), ..scratch.around() };
         set(&mut around, variables);
-        let options = resolve(&start_flags(&["svc"]), &around, |_| Ok("c".to_owned())).unwrap();
+        let options = resolve(&start_flags(&["svc"]), &around).unwrap();
         variable(&options, "HOME").unwrap().to_owned()
     };
     assert_eq!(home(&[("MOCK_HOME_DIR", "/mock"), ("HOME", "/h")], Some("/pw")), Path::new("/mock"));
@@ -118,7 +145,9 @@ fn log_paths_are_seen_from_the_current_directory() {
 fn an_agent_beside_app_js_is_found() {
     let scratch = Scratch::with_application();
     scratch.write("svc/agent.js", "");
-    let Application::Node { agent, .. } = scratch.start(&[], &[]).unwrap().application;
+    let options = scratch.start(&[], &[]).unwrap();
+    assert!(options.has_agent());
+    let Application::Node { agent, .. } = options.application;
     assert_eq!(agent, Some(scratch.path("svc/agent.js")));
 }
 
@@ -129,11 +158,11 @@ fn a_script_has_no_agent_and_takes_its_title_from_package_json_or_its_own_name()
     scratch.write("svc/server.js", "");
     scratch.write("lone/my.server.js", "");
     let around = scratch.around();
-    let options = resolve(&start_flags(&["svc/server.js"]), &around, |_| Ok("c".to_owned())).unwrap();
+    let options = resolve(&start_flags(&["svc/server.js"]), &around).unwrap();
     assert_eq!(options.base_dir, scratch.path("svc"));
     assert_eq!(options.application, Application::Node { script: scratch.path("svc/server.js"), agent: None });
     assert_eq!(options.title.as_str(), "egg-server-svc");
-    let options = resolve(&start_flags(&["lone/my.server.js"]), &around, |_| Ok("c".to_owned())).unwrap();
+    let options = resolve(&start_flags(&["lone/my.server.js"]), &around).unwrap();
     assert_eq!((options.title.as_str(), options.name.as_str()), ("egg-server-my.server", "my.server"));
 }
 
@@ -150,7 +179,7 @@ fn a_place_keeps_its_links_and_loses_its_dots() {
         (&["../bin/../svc/"][..], "svc"),
         (&[scratch.text("current").as_str()][..], "current"),
     ] {
-        let options = resolve(&start_flags(typed), &around, |_| Ok("c".to_owned())).unwrap();
+        let options = resolve(&start_flags(typed), &around).unwrap();
         assert_eq!(options.base_dir, scratch.path(expected), "{typed:?}");
     }
 }
@@ -218,7 +247,7 @@ fn options_survive_json_even_with_bytes_that_are_no_text() {
     let odd = OsString::from_vec(b"/odd\xff".to_vec());
     let mut around = Surroundings { passwd_home: Some(PathBuf::from(&odd)), ..scratch.around() };
     set(&mut around, &[("EGG_SERVER_ENV", "ü"), ("PORT", "80")]);
-    let options = resolve(&start_flags(&["svc", "--title", "a\"ü", "-r", "x", "--no-preload"]), &around, |_| Ok("c".to_owned())).unwrap();
+    let options = resolve(&start_flags(&["svc", "--title", "a\"ü", "-r", "x", "--no-preload"]), &around).unwrap();
     assert_eq!(options.stdout, Path::new(&odd).join("logs/master-stdout.log"));
     let text = serde_json::to_string(&options).unwrap();
     assert_eq!(serde_json::from_str::<Options>(&text).unwrap(), options);
@@ -241,31 +270,21 @@ fn an_inherited_channel_or_worker_id_changes_nothing() {
 }
 
 #[test]
-fn stop_means_the_title_or_the_place_or_the_current_directory_or_the_only_one() {
-    let scratch = Scratch::with_application();
-    let whom = |typed: &[&str], cwd: &str| resolve_stop(&stop_flags(typed), &scratch.path(cwd)).unwrap().whom;
-    let title = |text: &str| Whom::Title(Title::try_from(text.to_owned()).unwrap());
-    assert_eq!(whom(&["--title=x y"], "svc"), title("x y"));
-    assert_eq!(whom(&["--title=x", "svc"], ""), title("x"), "the title decides");
-    assert_eq!(whom(&["svc"], ""), title("egg-server-svc"));
-    assert_eq!(whom(&["svc/app.js"], ""), title("egg-server-svc"));
-    assert_eq!(whom(&[], "svc"), title("egg-server-svc"));
-    assert_eq!(whom(&[], ""), Whom::OnlyOne);
-    assert_eq!(whom(&["--all"], "svc"), Whom::All);
-}
-
-#[test]
-fn stop_hands_over_its_time_and_its_user() {
-    let scratch = Scratch::new();
-    let stop = resolve_stop(&stop_flags(&["--all", "--timeout=9000", "--user=bob"]), &scratch.path("")).unwrap();
-    assert_eq!((stop.timeout_ms, stop.user.as_deref()), (Some(9000), Some("bob")));
-    let stop = resolve_stop(&stop_flags(&["--all"]), &scratch.path("")).unwrap();
-    assert_eq!((stop.timeout_ms, stop.user), (None, None));
+fn stop_hands_over_its_title_and_its_time() {
+    let stop = stop_flags(&["--title=x y", "--timeout=9000"]);
+    assert_eq!(stop.checked_title().unwrap(), Some(Title::try_from("x y".to_owned()).unwrap()));
+    assert_eq!(stop.checked_timeout_ms().unwrap(), Some(9000));
+    let stop = stop_flags(&["--all"]);
+    assert_eq!((stop.checked_title().unwrap(), stop.checked_timeout_ms().unwrap()), (None, None));
 }
 
 #[test]
 fn the_default_title_is_the_one_that_start_gives() {
     let scratch = Scratch::with_application();
-    let started = scratch.start(&[], &[]).unwrap().title;
-    assert_eq!(default_title(None, &scratch.path("svc")).unwrap(), Some(started));
+    let started = Some(scratch.start(&[], &[]).unwrap().title);
+    let title = |typed: Option<&str>, cwd: &str| default_title(typed.map(Path::new), &scratch.path(cwd)).unwrap();
+    assert_eq!(title(None, "svc"), started);
+    assert_eq!(title(Some("svc"), ""), started);
+    assert_eq!(title(Some("svc/app.js"), ""), started);
+    assert_eq!(title(None, ""), None, "the current directory is no application");
 }
