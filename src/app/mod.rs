@@ -7,8 +7,6 @@ mod node;
 #[cfg(test)]
 mod tests;
 
-pub use node::SCRUBBED;
-
 use std::ffi::OsString;
 use std::path::Path;
 

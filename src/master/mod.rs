@@ -74,8 +74,6 @@ struct Master {
     events: VecDeque<Event>,
     /// Set by the lifecycle's last action.
     exit: Option<u8>,
-    /// `$HOST`: what people see as the host of an address that is any.
-    host: Option<String>,
     buffer: Vec<u8>,
 }
 
@@ -269,11 +267,14 @@ impl Master {
 
     /// Tells an eggctl parent who is ready, as long as it waits.
     fn report_progress(&mut self) {
+        if self.carried.lifecycle.phase() == Phase::Starting {
+            self.tell_progress();
+        }
+    }
+
+    fn tell_progress(&mut self) {
         let Carried { lifecycle, members, options, parent, .. } = &mut self.carried;
         let Some(channel) = parent else { return };
-        if lifecycle.phase() != Phase::Starting {
-            return;
-        }
         let ready = |id: MemberId| lifecycle.is_ready(id);
         let progress = Progress {
             agent: members.iter().find(|(_, one)| !one.is_worker()).map(|(_, one)| one.pid),

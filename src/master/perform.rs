@@ -99,7 +99,7 @@ impl Master {
     }
 
     fn announce_ready(&mut self) {
-        let Carried { options, parent, record, started_ms, .. } = &mut self.carried;
+        let Carried { options, record, started_ms, .. } = &mut self.carried;
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
@@ -108,8 +108,11 @@ impl Master {
         if let Err(failure) = self.directory.write_record(record) {
             self.notices.write(Level::Warn, &format!("the record cannot be written: {failure}"));
         }
-        if let Some(channel) = parent {
-            channel.push(report::egg_ready(&address, options.port));
+        // Who they are comes first: the parent leaves at the word "ready".
+        let ready = report::egg_ready(&address, options.port);
+        self.tell_progress();
+        if let Some(channel) = &mut self.carried.parent {
+            channel.push(ready);
         }
     }
 
@@ -135,7 +138,7 @@ impl Master {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
+        let (level, text) = words::notice(notice, &self.carried.members);
         self.notices.write(level, &text);
     }
 }

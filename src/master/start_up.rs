@@ -82,7 +82,6 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         seen: Evidence::default(),
         events: VecDeque::new(),
         exit: None,
-        host: std::env::var("HOST").ok(),
         buffer: vec![0; BUFFER],
     })
 }

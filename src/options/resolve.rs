@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::flags::StartFlags;
 use super::place::{Place, checked_title, title_from};
 use super::surroundings::{Found, Surroundings};
-use super::{MOST_WORKERS, Options, Title, program};
+use super::{MOST_WORKERS, Options, program};
 use crate::error::Failure;
 
 /// How long a start may take when nobody says: egg-scripts' default.

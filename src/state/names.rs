@@ -7,7 +7,7 @@ use crate::error::Failure;
 use crate::options::Title;
 
 /// The variable that carries the instance cookie in the environment of every process of a tree.
-pub const COOKIE: &str = "EGGCTL_INSTANCE";
+pub const COOKIE: &str = crate::options::COOKIE_VARIABLE;
 
 /// FNV-1a with 128 bits, in hex: the same in every version. Two titles of one user meet by accident in one of 10^35
 /// cases (the record holds the title itself against that); nobody else can choose titles in this directory.

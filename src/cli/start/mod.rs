@@ -10,7 +10,6 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use crate::app;
 use crate::error::{Exit, Failure};
@@ -18,7 +17,7 @@ use crate::options::flags::StartFlags;
 use crate::options::{self, Options, Surroundings};
 use crate::state::{self, Directory, LockOutcome, Record, TitleLock};
 use crate::sys::crossing::{self, Crossing};
-use crate::sys::{cpus, descriptors, sockets};
+use crate::sys::{cpus, descriptors, output, sockets};
 
 use super::masters;
 
@@ -27,10 +26,11 @@ use super::masters;
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
-    let options = resolve(flags)?;
+    let mut options = resolve(flags)?;
+    options.take_cookie(state::new_cookie(&options.title)?);
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
-    make_directories(&options)?;
+    make_directories(&options);
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
     let crossing = Crossing { options: memory, lock: lock.into(), channel: None };
     let mut arguments = vec![OsString::from("eggctl")];
@@ -46,7 +46,7 @@ pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
 
 fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
     check_kernel()?;
-    let options = options::resolve(flags, &surroundings()?, state::new_cookie)?;
+    let options = options::resolve(flags, &surroundings()?)?;
     if options.daemon && std::process::id() == 1 {
         let failure = Failure::new(Exit::Usage, "`--daemon` makes no sense as PID 1")
             .because("when the first process of a container ends, the kernel kills the rest")
@@ -103,23 +103,19 @@ fn already(options: &Options, pid: Option<u32>) -> Failure {
         .hint(format!("`eggctl stop --title={title}` ends it; another `--title` starts one beside it"))
 }
 
-/// The directory that egg-scripts makes for its members' own logs.
-fn make_directories(options: &Options) -> anyhow::Result<()> {
-    if let Some(directory) = options.variable("NODE_LOG_DIR") {
-        let path = PathBuf::from(directory);
-        std::fs::create_dir_all(&path).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot make the directory `{}`", path.display()))
-                .because(error)
-                .hint("NODE_LOG_DIR names another one")
-        })?;
+/// The directory that egg-scripts makes for Node's own logs. Nothing of ours needs it: a start goes on without.
+fn make_directories(options: &Options) {
+    if let Some(directory) = options.node_log_dir()
+        && let Err(error) = std::fs::create_dir_all(directory)
+    {
+        output::complain(format_args!("warning: cannot make NODE_LOG_DIR `{}`: {error}", directory.display()));
     }
-    Ok(())
 }
 
 /// What this process has, without what would break a channel, with what the options say.
 fn environment(options: &Options) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    for name in app::SCRUBBED {
+    for name in options::SCRUBBED {
         variables.remove(std::ffi::OsStr::new(name));
     }
     variables.extend(options.environment.iter().map(|(name, value)| (name.into(), value.into())));
