@@ -26,7 +26,8 @@ pub enum Exit {
     StillAlive = 5,
 }
 
-/// A failure as a user meets it: told once, on stderr, as `error: what: why`, then `hint: …` on its own line.
+/// A failure as a user meets it: told once, on stderr, as `error: what: why`, then what belongs
+/// beside it, then `hint: …` on its own line.
 #[derive(Debug)]
 pub struct Failure {
     /// How the process ends.
@@ -35,6 +36,8 @@ pub struct Failure {
     pub what: String,
     /// Why, from the outermost cause to the innermost.
     pub why: Vec<String>,
+    /// What belongs beside it, in lines of its own: an application's last output.
+    pub beside: Option<String>,
     /// What to do about it.
     pub hint: Option<String>,
 }
@@ -54,13 +57,20 @@ impl std::error::Error for Failure {}
 impl Failure {
     /// A failure with neither cause nor hint yet.
     pub fn new(exit: Exit, what: impl Into<String>) -> Self {
-        Failure { exit, what: what.into(), why: Vec::new(), hint: None }
+        Failure { exit, what: what.into(), why: Vec::new(), beside: None, hint: None }
     }
 
     /// Adds a cause.
     #[must_use]
     pub fn because(mut self, cause: impl fmt::Display) -> Self {
         self.why.push(cause.to_string());
+        self
+    }
+
+    /// Adds lines that belong beside it.
+    #[must_use]
+    pub fn beside(mut self, lines: impl Into<String>) -> Self {
+        self.beside = Some(lines.into());
         self
     }
 

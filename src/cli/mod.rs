@@ -46,10 +46,13 @@ fn prepare() -> anyhow::Result<Option<Crossing>> {
     Ok(crossing)
 }
 
-/// `error: what: why`, then `hint: …` on its own line; the exit code of the failure.
+/// `error: what: why`, then what belongs beside it, then `hint: …` on its own line; the exit code of the failure.
 fn tell(error: &anyhow::Error) -> ExitCode {
     let failure = error.downcast_ref::<Failure>();
     output::complain(format_args!("error: {error:#}"));
+    if let Some(lines) = failure.and_then(|failure| failure.beside.as_ref()) {
+        output::complain(lines);
+    }
     if let Some(hint) = failure.and_then(|failure| failure.hint.as_ref()) {
         output::complain(format_args!("hint: {hint}"));
     }

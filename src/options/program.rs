@@ -3,6 +3,7 @@
 use std::env::split_paths;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,8 @@ pub fn find(program: &Path, path: &OsStr, cwd: &Path) -> Result<PathBuf, Failure
     Err(Failure::cannot_run(program, refusal))
 }
 
-/// Is it a file that may be executed?
+/// Is it a file that may be executed, and that the kernel can load? A text without `#!` is none: `execvp` would hand it to a
+/// shell, and its first line would be the only explanation.
 fn runnable(path: &Path) -> Result<(), Errno> {
     let found = fs::metadata(path).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)))?;
     if found.is_dir() {
@@ -42,5 +44,12 @@ fn runnable(path: &Path) -> Result<(), Errno> {
     if !found.is_file() {
         return Err(Errno::EACCES);
     }
-    access(path, AccessFlags::X_OK)
+    access(path, AccessFlags::X_OK)?;
+    let mut magic = [0; 4];
+    let read = fs::File::open(path).and_then(|mut file| file.read(&mut magic));
+    match read {
+        Ok(_) if !magic.starts_with(b"\x7fELF") && !magic.starts_with(b"#!") => Err(Errno::ENOEXEC),
+        // One that may be run but not read is the kernel's to judge.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }

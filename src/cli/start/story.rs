@@ -60,7 +60,7 @@ pub fn failure(
     if shows_output(ending)
         && let Some(lines) = last_lines(options, logs, master)
     {
-        failure = failure.because(lines);
+        failure = failure.beside(lines);
     }
     match hint {
         Some(hint) => failure.hint(hint),
@@ -120,7 +120,7 @@ fn last_lines(options: &Options, logs: &LogFiles, master: Option<u32>) -> Option
         if lines.iter().all(|line| line.trim().is_empty()) {
             return None;
         }
-        let mut shown = format!("the last lines of {}\n", path.display());
+        let mut shown = format!("the last lines of {}:\n", path.display());
         for line in lines {
             shown.push_str("  ");
             push_escaped(&mut shown, line, escape);

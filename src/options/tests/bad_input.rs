@@ -177,8 +177,11 @@ fn a_node_that_cannot_be_run_is_a_failed_start() {
     let scratch = Scratch::with_application();
     scratch.write("bin/plain", "not executable");
     scratch.set_mode("bin/plain", 0o644);
+    scratch.write("bin/text", "not a program\n");
+    scratch.set_mode("bin/text", 0o755);
     for (node, told) in [
         ("nowhere", "cannot run `nowhere`: No such file or directory"),
+        ("bin/text", "cannot run `bin/text`: Exec format error"),
         ("/nowhere/node", "cannot run `/nowhere/node`: No such file or directory"),
         ("plain", "cannot run `plain`: Permission denied"),
         ("bin/plain", "cannot run `bin/plain`: Permission denied"),

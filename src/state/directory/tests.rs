@@ -64,6 +64,8 @@ fn record(text: &str) -> Record {
         stderr: "/dev/null".into(),
         timeout_ms: 1,
         ignore_stderr: false,
+        preload: true,
+        host: None,
         node: "/usr/bin/node".into(),
         node_flags: Vec::new(),
         worker_close_grace_ms: 5_000,
