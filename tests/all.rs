@@ -1,1 +1,3 @@
 //! All tests, one file per behaviour.
+
+mod simulation;
