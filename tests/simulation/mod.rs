@@ -7,6 +7,9 @@
 //! * `random`: long lives, many workers, then: faults stop, full strength returns, a close ends.
 //! * `scenarios`: what an operator should know, one by one, and the faults of naive drafts.
 
+// Clippy's allowances for tests do not reach the functions that tests call.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
 mod coverage;
 mod exhaustive;
 mod invariants;
