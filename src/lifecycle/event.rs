@@ -54,7 +54,8 @@ pub enum Event {
 
 impl Event {
     /// The member it is about, if it is about one.
-    pub(super) fn member(&self) -> Option<MemberId> {
+    #[must_use]
+    pub fn member(&self) -> Option<MemberId> {
         match *self {
             Event::Begin | Event::Alone | Event::Close(CloseCause::Signal(_)) => None,
             Event::Spawned(member)

@@ -129,10 +129,12 @@ impl Lifecycle {
 
     /// It is `now`: appends what is to be done about every deadline that has passed.
     pub fn handle_timeout(&mut self, now: Millis, actions: &mut Vec<Action>) {
-        while let Some((due, timer)) = self.first_timer()
-            && due <= now
-        {
-            self.fire(timer, now, actions);
+        while self.next_timeout().is_some_and(|due| due <= now) {
+            while let Some((due, timer)) = self.first_timer()
+                && due <= now
+            {
+                self.fire(timer, now, actions);
+            }
             self.settle(now, actions);
         }
     }
@@ -140,7 +142,7 @@ impl Lifecycle {
     /// When [`Lifecycle::handle_timeout`] is to be called at the latest; none: only an event can change anything.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.first_timer().map(|(due, _)| due)
+        self.first_timer().map(|(due, _)| due).into_iter().chain(self.refork_at()).min()
     }
 
     /// Where the master is in its own life.

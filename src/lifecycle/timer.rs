@@ -6,7 +6,7 @@ use super::slot::Seat;
 use super::start::AGENT_SLOW_MS;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
-/// What is to happen at a deadline.
+/// What is to happen at a deadline. Reforks are none of these: [`Lifecycle::settle`] finds them by comparing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
     /// The agent has been booting for a while: tell what it may have forgotten.
@@ -21,8 +21,6 @@ pub(super) enum Timer {
     KillGrace(MemberId),
     /// The member had KILL and is not gone: the close goes on without it.
     Unkillable(MemberId),
-    /// A slot wants a member, or waits for room in the refork window.
-    Refork,
     /// The strays had their grace: KILL, again and again.
     Strays,
 }
@@ -31,7 +29,7 @@ impl Lifecycle {
     /// The earliest deadline. A scan of all: there are few members, and nothing to keep in step.
     pub(super) fn first_timer(&self) -> Option<(Millis, Timer)> {
         let members = self.lives().filter_map(|member| self.member_timer(member));
-        members.chain(self.refork_timer()).chain(self.strays_timer()).min_by_key(|&(due, _)| due)
+        members.chain(self.strays_timer()).min_by_key(|&(due, _)| due)
     }
 
     fn member_timer(&self, member: &Member) -> Option<(Millis, Timer)> {
@@ -60,7 +58,8 @@ impl Lifecycle {
         }
     }
 
-    fn refork_timer(&self) -> Option<(Millis, Timer)> {
+    /// When a slot wants a member, or may find room in the refork window.
+    pub(super) fn refork_at(&self) -> Option<Millis> {
         // In a start everything is due at once, and waits for events only; a spawn that is not answered holds up the rest.
         if self.phase != Phase::Running || self.is_spawning() {
             return None;
@@ -69,7 +68,7 @@ impl Lifecycle {
             Seat::Empty { due } => Some(due),
             Seat::Taken(_) | Seat::Closed => None,
         });
-        due.min().map(|due| (self.window.worth_a_look(due), Timer::Refork))
+        due.min().map(|due| self.window.worth_a_look(due))
     }
 
     fn strays_timer(&self) -> Option<(Millis, Timer)> {
@@ -99,8 +98,6 @@ impl Lifecycle {
                 }
             }
             Timer::Unkillable(id) => self.give_up(id, actions),
-            // What is due is spawned by the comparison that follows.
-            Timer::Refork => {}
             Timer::Strays => self.kill_strays(now, actions),
         }
     }

@@ -1,0 +1,141 @@
+//! Every order of events for one and two workers, with and without an agent and refork, from nothing and from full
+//! strength, to a depth of seven, over distinct states. In each of them every late or untrue event is tried, and whether
+//! all ends well from there.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use eggctl::lifecycle::{Death, Policy};
+
+use super::coverage::Coverage;
+use super::world::{World, story};
+
+const DEPTH: u32 = 7;
+
+fn policy(agent: bool, workers: u32, refork: bool) -> Policy {
+    Policy { agent, workers, refork, boot_grace_ms: 8_000, worker_close_grace_ms: 4_000, agent_close_grace_ms: 3_000 }
+}
+
+/// Walks all states that can be reached from here in [`DEPTH`] moves; returns how many.
+fn walk(start: World, coverage: &mut Coverage) -> usize {
+    let hasher = BuildHasherDefault::<DefaultHasher>::new();
+    let mut seen = HashSet::new();
+    start.tell_lies(coverage).unwrap_or_else(|words| fail(&start, &words));
+    let mut level = vec![start];
+    for left in (0..DEPTH).rev() {
+        let mut next_level = Vec::new();
+        while let Some(world) = level.pop() {
+            for next in world.moves(&[Death::Code(0)], &[0]) {
+                let mut world = world.clone();
+                world.step(next, coverage).unwrap_or_else(|words| fail(&world, &words));
+                if !seen.insert(hasher.hash_one(&world)) {
+                    continue;
+                }
+                world.tell_lies(coverage).unwrap_or_else(|words| fail(&world, &words));
+                if world.pending.is_some() && !world.answers_late {
+                    level.push(world); // The answer belongs to the same turn.
+                    continue;
+                }
+                // The end of a state is mostly that of the states after it: the last two levels add little.
+                let judged = if left >= 2 { &[false, true][..] } else { &[] };
+                for &stubborn in judged {
+                    world.must_end_well(stubborn, coverage).unwrap_or_else(|(world, words)| fail(&world, &words));
+                }
+                if left > 0 {
+                    next_level.push(world);
+                }
+            }
+        }
+        level = next_level;
+    }
+    seen.len()
+}
+
+fn fail<T>(world: &World, words: &str) -> T {
+    panic!("{words}\nat {} ms, {:#?}\nafter:\n  {}", world.now, world.lifecycle, story(&world.trail));
+}
+
+/// One world to begin with.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    workers: u32,
+    agent: bool,
+    refork: bool,
+    start: Start,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    Nothing,
+    FullStrength,
+    /// Full strength, and a process in the tree that is no member.
+    WithStray,
+}
+
+/// The largest first, so that threads end together. What strays do, one worker shows.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (workers, start) in [
+        (2, Start::FullStrength),
+        (2, Start::Nothing),
+        (1, Start::WithStray),
+        (1, Start::FullStrength),
+        (1, Start::Nothing),
+    ] {
+        for (agent, refork) in [(true, true), (true, false), (false, true), (false, false)] {
+            cases.push(Case { workers, agent, refork, start });
+        }
+    }
+    cases
+}
+
+fn explore(case: Case, coverage: &mut Coverage) {
+    let began = Instant::now();
+    let policy = policy(case.agent, case.workers, case.refork);
+    let mut world = match case.start {
+        Start::Nothing => World::new(policy),
+        Start::FullStrength | Start::WithStray => {
+            World::running(policy, coverage).expect("a start without faults works")
+        }
+    };
+    world.strays = u32::from(matches!(case.start, Start::WithStray));
+    let states = walk(world, coverage);
+    println!("{case:?}: {states} states, {:.1?}", began.elapsed());
+}
+
+#[test]
+fn every_order_of_events_keeps_every_invariant() {
+    let (cases, next, coverage) = (cases(), AtomicUsize::new(0), Mutex::new(Coverage::default()));
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(&case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let mut own = Coverage::default();
+                    explore(case, &mut own);
+                    coverage.lock().expect("no thread has panicked").add(&own);
+                }
+            });
+        }
+    });
+    let coverage = coverage.into_inner().expect("no thread has panicked");
+    println!("{}", coverage.table());
+    assert_eq!(coverage.gaps(), [""; 0], "\n{}", coverage.table());
+}
+
+/// The contract says that a spawn is answered before anything else happens. Even a master that broke it would do no harm.
+#[test]
+fn even_a_late_answer_to_a_spawn_breaks_nothing() {
+    let mut coverage = Coverage::default();
+    for agent in [false, true] {
+        let policy = policy(agent, 1, true);
+        let running = World::running(policy.clone(), &mut coverage).expect("a start without faults works");
+        for mut world in [World::new(policy), running] {
+            world.answers_late = true;
+            walk(world, &mut coverage);
+        }
+    }
+}

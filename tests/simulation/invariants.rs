@@ -1,0 +1,439 @@
+//! What must always be true.
+//!
+//!  1. There are never two agents, nor two connected members in one slot; an identity is never given twice.
+//!  2. A spawn never comes while closing; in a start the workers come after the agent is ready; a spawn is the last action of
+//!     its batch.
+//!  3. Who is lost is replaced once, exactly when its back-off is over (or the refork window has room), at most 60 in 60 s;
+//!     without refork never.
+//!  4. The agent goes after the workers: in a close it is left alone while a worker lives.
+//!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than half of the grace after it.
+//!  6. Listeners close once, at the beginning of the close, before anybody is asked to leave; no worker is asked to leave
+//!     that is still dispatched to; only ready members of an unhurried close are asked to drain, once.
+//!  7. One of ready, failure and stopped is announced, once; ready exactly when full strength is reached; a failure only for
+//!     what happened.
+//!  8. Exit comes once, last, with nobody left but those the log was told of; 0 exactly after a signal that left nobody.
+//!  9. Phases only go forward. In a closing phase everybody who is to go has been asked.
+//! 10. What the lifecycle says about members is what is so; whoever is in a passing state has a deadline.
+//! 11. An event that is late or untrue changes nothing (`World::tell_lies`).
+//! 12. A close ends within its graces; once faults stop, full strength returns (`World::must_end_well`).
+
+use std::collections::VecDeque;
+
+use eggctl::lifecycle::{Action, Death, MemberId, Millis, Notice, Phase, Policy, Role, StartFailure};
+
+use super::coverage::Coverage;
+use super::world::{Process, Verdict, World};
+
+/// What the judge remembers of one slot: its own account of who was lost when.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Account {
+    role: Role,
+    /// Who is in it, spawned when.
+    holder: Option<(MemberId, Millis)>,
+    deaths: u32,
+    lost_at: Millis,
+    /// The log has been told of the refork.
+    told: bool,
+}
+
+/// The judge's memory.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Judge {
+    accounts: Vec<Account>,
+    reforks: VecDeque<Millis>,
+    last_id: u32,
+    announced: Option<Action>,
+    listeners_closed: bool,
+    hurried: bool,
+    given_up: bool,
+    exit: Option<u8>,
+    phase: Phase,
+    /// Signals that asked for the close.
+    closes: u32,
+    last_exit: Option<(MemberId, Death)>,
+    last_spawn_failure: Option<MemberId>,
+}
+
+fn back_off(deaths: u32) -> Millis {
+    [0, 0, 100, 200, 400, 800, 1_600, 3_200].get(deaths as usize).copied().unwrap_or(5_000)
+}
+
+macro_rules! must {
+    ($condition:expr, $($words:tt)+) => {
+        if !$condition {
+            return Err(format!($($words)+));
+        }
+    };
+}
+
+impl Judge {
+    pub fn new(policy: &Policy) -> Self {
+        let world = eggctl::lifecycle::Lifecycle::new(policy.clone());
+        let accounts =
+            world.waiting_for().map(|(role, _)| Account { role, holder: None, deaths: 0, lost_at: 0, told: true });
+        Self {
+            accounts: accounts.collect(),
+            reforks: VecDeque::new(),
+            last_id: 0,
+            announced: None,
+            listeners_closed: false,
+            hurried: false,
+            given_up: false,
+            exit: None,
+            phase: Phase::New,
+            closes: 0,
+            last_exit: None,
+            last_spawn_failure: None,
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        self.announced == Some(Action::AnnounceReady) && !self.listeners_closed
+    }
+
+    fn is_closing(&self) -> bool {
+        self.listeners_closed
+    }
+
+    fn lost(&mut self, id: MemberId, now: Millis, lived: bool) {
+        for account in &mut self.accounts {
+            if let Some((holder, spawned_at)) = account.holder
+                && holder == id
+            {
+                account.holder = None;
+                account.deaths = if lived && now - spawned_at >= 60_000 { 1 } else { account.deaths + 1 };
+                account.lost_at = now;
+                account.told = false;
+            }
+        }
+    }
+
+    pub fn saw_disconnect(&mut self, id: MemberId, now: Millis, processes: &[Process]) {
+        // A worker that is not being ended is lost when its channel closes; everybody else when the process is gone.
+        let worker = processes.iter().find(|process| process.id == id && process.role != Role::Agent);
+        if self.is_running() && worker.is_some_and(|process| process.termed_at.is_none()) {
+            self.lost(id, now, true);
+        }
+    }
+
+    pub fn saw_exit(&mut self, id: MemberId, death: Death, now: Millis, _processes: &[Process]) {
+        self.last_exit = Some((id, death));
+        self.lost(id, now, true);
+    }
+
+    pub fn saw_spawn_fail(&mut self, id: MemberId, now: Millis) {
+        self.last_spawn_failure = Some(id);
+        self.lost(id, now, false);
+    }
+
+    pub fn saw_close(&mut self, _signal: i32) {
+        self.closes += 1;
+    }
+
+    /// When the spawn was asked for.
+    pub fn spawned_at(&self, id: MemberId) -> Option<Millis> {
+        self.accounts.iter().filter_map(|account| account.holder).find(|holder| holder.0 == id).map(|holder| holder.1)
+    }
+
+    fn account(&mut self, role: Role) -> Result<&mut Account, String> {
+        self.accounts.iter_mut().find(|account| account.role == role).ok_or_else(|| format!("no slot for {role:?}"))
+    }
+}
+
+impl World {
+    /// Judges an action before it is performed.
+    pub fn judge_action(&mut self, action: &Action, last: bool) -> Verdict {
+        must!(self.judge.exit.is_none(), "{action:?} after Exit");
+        match action {
+            Action::Spawn { member, role } => self.judge_spawn(*member, *role, last),
+            Action::LeaveDispatch(id) => {
+                let process = self.living(*id, action)?;
+                must!(process.role != Role::Agent && !process.left_dispatch, "{action:?} for {process:?}");
+                Ok(())
+            }
+            Action::Drain(id) => {
+                let process = self.asked(*id, action)?;
+                must!(self.judge.is_closing() && !self.judge.hurried, "{action:?} outside of a polite close");
+                let fit = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
+                must!(fit, "{action:?} for {process:?}");
+                Ok(())
+            }
+            Action::Terminate(id) => {
+                let process = self.asked(*id, action)?;
+                must!(process.termed_at.is_none(), "a second TERM for {process:?}");
+                Ok(())
+            }
+            Action::Kill(id) => self.judge_kill(*id),
+            Action::CloseListeners => {
+                must!(!self.judge.listeners_closed, "listeners are closed twice");
+                self.judge.listeners_closed = true;
+                Ok(())
+            }
+            Action::EndStrays { kill: _ } => {
+                must!(self.judge.is_closing(), "strays are ended while nobody closes");
+                must!(self.processes.iter().all(|process| process.given_up), "strays are ended while members live");
+                Ok(())
+            }
+            Action::AnnounceReady | Action::AnnounceFailure(_) | Action::AnnounceStopped(_) => {
+                self.judge_announce(action)
+            }
+            Action::Notice(notice) => self.judge_notice(notice),
+            Action::Exit(code) => self.judge_exit(*code, last),
+        }
+    }
+
+    fn living(&self, id: MemberId, action: &Action) -> Result<&Process, String> {
+        self.process(id).ok_or_else(|| format!("{action:?} for a process that is gone"))
+    }
+
+    /// Somebody is asked to go: the right one, in the right order?
+    fn asked(&self, id: MemberId, action: &Action) -> Result<&Process, String> {
+        let process = self.living(id, action)?;
+        let worker_left = self.processes.iter().any(|other| other.role != Role::Agent && !other.given_up);
+        must!(
+            !(self.judge.is_closing() && process.role == Role::Agent && worker_left),
+            "{action:?} while a worker lives"
+        );
+        must!(process.role == Role::Agent || process.left_dispatch, "{action:?} for a worker that is dispatched to");
+        Ok(process)
+    }
+
+    fn judge_spawn(&mut self, id: MemberId, role: Role, last: bool) -> Verdict {
+        must!(last, "a spawn is not the last action of its batch");
+        must!(self.pending.is_none(), "a second spawn before the first is answered");
+        must!(!self.judge.is_closing() && self.closes == 0, "a spawn while closing");
+        must!(id.0 > self.judge.last_id, "{id:?} is given twice");
+        self.judge.last_id = id.0;
+        let mut others = self.processes.iter().filter(|process| process.role == role);
+        match role {
+            Role::Agent => must!(others.next().is_none(), "a second agent"),
+            Role::Worker { .. } => must!(!others.any(|process| process.open), "a second worker in {role:?}"),
+        }
+        let now = self.now;
+        if self.judge.is_running() {
+            must!(self.policy.refork, "a refork where there must be none");
+            while self.judge.reforks.len() > 60 {
+                self.judge.reforks.pop_front();
+            }
+            let room = match self.judge.reforks.len().checked_sub(60) {
+                Some(oldest) => self.judge.reforks[oldest] + 60_000,
+                None => 0,
+            };
+            must!(room <= now, "more than 60 reforks in 60 s");
+            let account = self.judge.account(role)?;
+            let due = account.lost_at + back_off(account.deaths);
+            must!(
+                now == due || due < now && (now == room || self.answers_late),
+                "a refork at {now}, which was due at {due}"
+            );
+            self.judge.reforks.push_back(now);
+        } else {
+            let agent_ready = self.processes.iter().any(|process| process.role == Role::Agent && process.ready);
+            must!(role == Role::Agent || !self.policy.agent || agent_ready, "a worker before the agent is ready");
+        }
+        let account = self.judge.account(role)?;
+        must!(account.holder.is_none(), "{role:?} is replaced twice");
+        must!(account.told, "a refork that the log was not told of");
+        account.holder = Some((id, now));
+        Ok(())
+    }
+
+    fn judge_kill(&self, id: MemberId) -> Verdict {
+        let process = self.living(id, &Action::Kill(id))?;
+        must!(process.killed_at.is_none(), "a second KILL for {process:?}");
+        let grace = match process.role {
+            Role::Agent => self.policy.agent_close_grace_ms,
+            Role::Worker { .. } => self.policy.worker_close_grace_ms,
+        };
+        let Some(termed_at) = process.termed_at else { return Err(format!("KILL without TERM for {process:?}")) };
+        must!(self.now - termed_at >= grace / 2 || self.answers_late, "KILL too soon after TERM for {process:?}");
+        Ok(())
+    }
+
+    /// Has it been booting for exactly so long? (Longer, if the answer to its spawn came late.)
+    fn boots_since(&self, id: MemberId, length: Millis) -> bool {
+        self.process(id).is_some_and(|process| {
+            let due = process.spawned_at + length;
+            !process.ready && (self.now == due || self.answers_late && self.now > due)
+        })
+    }
+
+    fn judge_announce(&mut self, action: &Action) -> Verdict {
+        let judge = &mut self.judge;
+        must!(judge.announced.is_none(), "{action:?} after {:?}", judge.announced);
+        judge.announced = Some(action.clone());
+        let failure = match action {
+            Action::AnnounceReady => {
+                must!(self.full_strength(), "ready is announced before full strength");
+                return Ok(());
+            }
+            Action::AnnounceFailure(failure) => *failure,
+            _ => {
+                must!(self.closes > 0, "stopped is announced and nobody asked for it");
+                return Ok(());
+            }
+        };
+        judge.hurried = true;
+        match failure {
+            StartFailure::Died { member, death } => {
+                must!(judge.last_exit == Some((member, death)), "{failure:?}, but it was {:?}", judge.last_exit);
+            }
+            StartFailure::SpawnFailed(member) => must!(judge.last_spawn_failure == Some(member), "untrue: {failure:?}"),
+            StartFailure::Disconnected(member) => {
+                must!(self.process(member).is_some_and(|process| !process.open), "untrue: {failure:?}");
+            }
+            StartFailure::NotReady(member) => {
+                must!(self.boots_since(member, self.policy.boot_grace_ms), "untrue or not in time: {failure:?}");
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_notice(&mut self, notice: &Notice) -> Verdict {
+        let running = self.judge.is_running();
+        match notice {
+            Notice::Died { member, death } => {
+                must!(self.judge.last_exit == Some((*member, *death)), "untrue: {notice:?}");
+                must!(
+                    self.judge.announced == Some(Action::AnnounceReady) || self.judge.is_closing(),
+                    "early: {notice:?}"
+                );
+            }
+            Notice::Refork { role, after_ms } => {
+                must!(running && self.policy.refork, "{notice:?} outside of running");
+                let account = self.judge.account(*role)?;
+                must!(!account.told && account.holder.is_none(), "{notice:?}, but nobody was lost");
+                must!(*after_ms == back_off(account.deaths), "{notice:?} after {} deaths", account.deaths);
+                account.told = true;
+            }
+            Notice::NoRefork(_) => must!(running && !self.policy.refork, "{notice:?} with refork"),
+            Notice::ReforkWindowFull { wait_ms } => {
+                let first = self.judge.reforks.len().checked_sub(60).map(|oldest| self.judge.reforks[oldest] + 60_000);
+                must!(first == Some(self.now + wait_ms), "untrue: {notice:?}");
+            }
+            Notice::BootGraceOver(id) => {
+                let so = self.boots_since(*id, self.policy.boot_grace_ms);
+                must!(running && so, "untrue or not in time: {notice:?}");
+            }
+            Notice::AgentSlow(id) => {
+                let so = self.boots_since(*id, 5_000);
+                must!(so && self.process(*id).is_some_and(|process| !process.slow_told), "untrue or again: {notice:?}");
+            }
+            Notice::Closing(_) => must!(running && self.closes == 1, "{notice:?} without a signal"),
+            Notice::CloseHurried(_) => {
+                must!(self.judge.is_closing() && self.closes >= 2 && !self.judge.hurried, "wrong: {notice:?}");
+                self.judge.hurried = true;
+            }
+            Notice::Disconnected(id) => {
+                must!(running && self.process(*id).is_some_and(|process| !process.open), "untrue: {notice:?}");
+            }
+            Notice::Killed(id) => must!(self.process(*id).is_some(), "untrue: {notice:?}"),
+            Notice::GivenUp(id) => {
+                let killed_at = self.process(*id).and_then(|process| process.killed_at);
+                must!(killed_at.is_some_and(|at| self.now >= at + 10_000), "{notice:?} too early");
+                must!(self.judge.is_closing(), "{notice:?} outside of a close");
+                self.judge.given_up = true;
+            }
+            Notice::StraysGivenUp => {
+                must!(self.strays_killed, "{notice:?} without KILL");
+                self.judge.given_up = true;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_exit(&mut self, code: u8, last: bool) -> Verdict {
+        must!(last, "Exit is not the last action");
+        must!(self.processes.iter().all(|process| process.given_up), "Exit while a member lives");
+        must!(self.strays == 0 || self.judge.given_up, "Exit while strays live");
+        let failed = matches!(self.judge.announced, Some(Action::AnnounceFailure(_)));
+        must!(self.judge.announced.is_some(), "Exit, and nothing was announced");
+        must!(code == u8::from(failed || self.judge.given_up), "exit code {code}");
+        self.judge.exit = Some(code);
+        Ok(())
+    }
+
+    /// Judges what stands after a turn.
+    pub fn judge_state(&mut self) -> Verdict {
+        let phase = self.lifecycle.phase();
+        must!(phase >= self.judge.phase, "{:?} goes back to {phase:?}", self.judge.phase);
+        self.judge.phase = phase;
+        must!((phase == Phase::Ended) == self.judge.exit.is_some(), "{phase:?}, exit {:?}", self.judge.exit);
+        must!((phase >= Phase::ClosingWorkers) == self.judge.is_closing(), "{phase:?}, but the listeners differ");
+        must!((phase == Phase::Running) == self.judge.is_running(), "{phase:?}, announced {:?}", self.judge.announced);
+        must!(phase != Phase::Starting || !self.full_strength(), "full strength is not announced");
+        must!(self.closes == 0 || self.judge.is_closing(), "a signal, and no close");
+
+        let mut said: Vec<_> = self.lifecycle.members().collect();
+        said.sort_unstable();
+        let living = self.processes.iter().filter(|process| !process.given_up);
+        let so: Vec<_> = living.map(|process| (process.id, process.role)).chain(self.pending).collect();
+        must!(said == so, "the lifecycle has {said:?}, the world {so:?}");
+        if self.pending.is_some() {
+            return Ok(()); // The turn is not over.
+        }
+        for process in self.processes.iter().filter(|process| !process.given_up) {
+            self.judge_process(process, phase)?;
+        }
+        let ready = self.processes.iter().filter(|process| self.lifecycle.is_ready(process.id)).count();
+        let slots = self.judge.accounts.len();
+        must!(self.lifecycle.waiting_for().count() + ready == slots, "waiting_for disagrees with is_ready");
+        let vacant = self.judge.accounts.iter().any(|account| account.holder.is_none());
+        let kept = self.lifecycle.next_timeout().is_some() || !self.policy.refork;
+        must!(phase != Phase::Running || !vacant || kept, "a slot is empty and nothing is planned");
+        Ok(())
+    }
+
+    fn judge_process(&self, process: &Process, phase: Phase) -> Verdict {
+        let untouched = process.termed_at.is_none() && !process.asked_to_drain;
+        let ready = process.ready && process.open && untouched;
+        must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
+        let passing = !ready && process.killed_at.is_none() && phase <= Phase::ClosingStrays;
+        let agent_waits = phase == Phase::ClosingWorkers && process.role == Role::Agent;
+        must!(!passing || agent_waits || self.lifecycle.next_timeout().is_some(), "nobody looks after {process:?}");
+        let to_go = match phase {
+            Phase::New | Phase::Starting | Phase::Running => false,
+            Phase::ClosingWorkers => process.role != Role::Agent,
+            Phase::ClosingAgent => true,
+            Phase::ClosingStrays | Phase::Ended => return Err(format!("{phase:?} while {process:?} lives")),
+        };
+        must!(!(to_go && untouched), "nobody has asked {process:?} to go");
+        let polite = process.asked_to_drain && process.open && !process.drained && !self.judge.hurried;
+        must!(!to_go || polite || process.termed_at.is_some(), "no TERM for {process:?}");
+        Ok(())
+    }
+
+    /// Faults stop: from here on the world must come to full strength (if it is to run), and a close must end, each in its
+    /// time. Stubborn processes ignore TERM and never drain.
+    pub fn must_end_well(&self, stubborn: bool, coverage: &mut Coverage) -> Result<World, (Box<World>, String)> {
+        let mut world = self.clone();
+        match world.end_well(stubborn, coverage) {
+            Ok(()) => Ok(world),
+            Err(words) => Err((Box::new(world), words)),
+        }
+    }
+
+    fn end_well(&mut self, stubborn: bool, coverage: &mut Coverage) -> Verdict {
+        let (worker_grace, agent_grace) = (self.policy.worker_close_grace_ms, self.policy.agent_close_grace_ms);
+        let began = self.now;
+        self.calm_down(stubborn, coverage)?;
+        let mut took = self.now - began;
+        if self.lifecycle.phase() == Phase::Running {
+            must!(self.full_strength() || !self.policy.refork, "faults have stopped, full strength does not return");
+            let most = 65_000 + worker_grace.max(agent_grace);
+            must!(took <= most || !self.policy.refork, "full strength took {took} ms");
+        }
+        if matches!(self.lifecycle.phase(), Phase::New | Phase::Running) {
+            let began = self.now;
+            self.step(super::world::Move::Close, coverage)?;
+            self.calm_down(stubborn, coverage)?;
+            took = self.now - began;
+        }
+        must!(self.lifecycle.phase() == Phase::Ended, "the close hangs in {:?}", self.lifecycle.phase());
+        // A failed start may have waited a second for a true end, a stray has its second.
+        let most = if stubborn { worker_grace + agent_grace + 2_000 } else { 1_000 };
+        let began_unkind = self.closes > 1 || self.judge.announced != Some(Action::AnnounceReady);
+        must!(took <= most || began_unkind && took <= most + worker_grace + agent_grace, "the close took {took} ms");
+        Ok(())
+    }
+}

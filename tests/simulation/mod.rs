@@ -1,0 +1,18 @@
+//! The lifecycle without processes: a world that can do everything to it that members, signals and time can, and a judge.
+//!
+//! * `world`: processes as the kernel would hold them, and what may happen next.
+//! * `invariants`: what must always be true, in words and in code.
+//! * `coverage`: how often each phase met each event.
+//! * `exhaustive`: every order of events, to a depth.
+//! * `random`: long lives, many workers, then: faults stop, full strength returns, a close ends.
+//! * `scenarios`: what an operator should know, one by one, and the faults of naive drafts.
+
+// Clippy's allowances for tests do not reach the functions that tests call.
+#![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+mod coverage;
+mod exhaustive;
+mod invariants;
+mod random;
+mod scenarios;
+mod world;

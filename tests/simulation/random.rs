@@ -1,0 +1,143 @@
+//! Random lives: up to eight workers, random constants and faults, for minutes of their time; then faults stop.
+//!
+//! `EGGCTL_SIM_SECONDS=n` runs so long, `EGGCTL_LONG=1` 120 s (default: 20 s); `EGGCTL_SEED=n` runs this one life and tells
+//! its moves.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use eggctl::lifecycle::{Death, Phase, Policy};
+
+use super::coverage::Coverage;
+use super::world::{Move, Verdict, World, story};
+
+/// SplitMix64: a stream of numbers from a seed, good enough for dice.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `bound` - 1.
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    fn one_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+}
+
+/// What kind of life this is: how likely is what.
+struct Nature {
+    spawn_fails: u64,
+    dies: u64,
+    disconnects: u64,
+    is_asked_to_close: u64,
+    patient: u64,
+}
+
+fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String)> {
+    let mut dice = Dice(seed);
+    let policy = Policy {
+        agent: dice.one_in(2),
+        workers: 1 + dice.below(8) as u32,
+        refork: !dice.one_in(5),
+        boot_grace_ms: 1_000 + dice.below(20_000),
+        worker_close_grace_ms: dice.below(10_000),
+        agent_close_grace_ms: dice.below(10_000),
+    };
+    let nature = Nature {
+        spawn_fails: 2 + dice.below(30),
+        dies: 1 + dice.below(30),
+        disconnects: 1 + dice.below(60),
+        is_asked_to_close: 50 + dice.below(1_000),
+        patient: 1 + dice.below(8),
+    };
+    let mut world = World::new(policy.clone());
+    if !dice.one_in(4) {
+        world = World::running(policy, coverage)
+            .map_err(|words| (Box::new(World::new(Policy::clone(&world.policy))), words))?;
+    }
+    let steps = 20 + dice.below(600);
+    for _ in 0..steps {
+        if world.lifecycle.phase() == Phase::Ended {
+            break;
+        }
+        if let Err(words) = chance(&mut world, &nature, &mut dice, coverage) {
+            return Err((Box::new(world), words));
+        }
+    }
+    world.must_end_well(dice.one_in(2), coverage)
+}
+
+/// One thing happens by chance.
+fn chance(world: &mut World, nature: &Nature, dice: &mut Dice, coverage: &mut Coverage) -> Verdict {
+    if world.pending.is_some() {
+        return world.step(Move::Answer(!dice.one_in(nature.spawn_fails)), coverage);
+    }
+    if dice.one_in(8) {
+        world.tell_lies(coverage)?;
+    }
+    let death = [Death::Code(0), Death::Code(1), Death::Signal(9), Death::Signal(11)][dice.below(4) as usize];
+    let left = u32::from(dice.one_in(10));
+    let moves = world.moves(&[death], &[left]);
+    let next = moves[dice.below(moves.len() as u64) as usize];
+    let rare = match next {
+        Move::Die(..) => nature.dies,
+        Move::Disconnect(_) => nature.disconnects,
+        Move::Close => nature.is_asked_to_close,
+        Move::StraysEnd => 4,
+        Move::Begin | Move::Answer(_) | Move::Ready(_) | Move::Drain(_) | Move::Wait(_) => 1,
+        Move::Deadline | Move::JustBefore => nature.patient,
+    };
+    if dice.one_in(rare) {
+        return world.step(next, coverage);
+    }
+    let room = world.lifecycle.next_timeout().map_or(90_000, |due| due.saturating_sub(world.now).saturating_sub(1));
+    match room {
+        0 => world.step(Move::Deadline, coverage),
+        _ if dice.one_in(3) => world.step(Move::Wait(room), coverage),
+        _ => world.step(Move::Wait(room.min(1 + dice.below(400))), coverage),
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn random_lives_keep_every_invariant() {
+    let mut coverage = Coverage::default();
+    if let Some(seed) = number("EGGCTL_SEED") {
+        match life(seed, &mut coverage) {
+            Ok(world) => println!("seed {seed} ends well at {} ms:\n  {}", world.now, story(&world.trail)),
+            Err(failure) => fail(seed, failure),
+        }
+        return;
+    }
+    let long = if number("EGGCTL_LONG") == Some(1) { 120 } else { 20 };
+    let length = Duration::from_secs(number("EGGCTL_SIM_SECONDS").unwrap_or(long));
+    let first = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64);
+    let (began, mut lives) = (Instant::now(), 0);
+    while began.elapsed() < length {
+        let seed = first.wrapping_add(lives);
+        life(seed, &mut coverage).unwrap_or_else(|failure| fail(seed, failure));
+        lives += 1;
+    }
+    println!("{lives} random lives from seed {first}\n{}", coverage.table());
+    assert!(lives > 100, "only {lives} lives in {length:?}");
+}
+
+fn fail<T>(seed: u64, (world, words): (Box<World>, String)) -> T {
+    panic!(
+        "{words}\nat {} ms, {:#?}\nafter:\n  {}\nagain: EGGCTL_SEED={seed} cargo test random_lives",
+        world.now,
+        world.lifecycle,
+        story(&world.trail)
+    );
+}

@@ -1,0 +1,438 @@
+//! Processes as the kernel would hold them, the master's shell as simple as it can be, and what may happen next.
+
+use std::hash::{Hash, Hasher};
+use std::rc::Rc;
+
+use eggctl::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Phase, Policy, Role};
+
+use super::coverage::Coverage;
+use super::invariants::Judge;
+
+/// A process that was spawned and is not reaped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    pub id: MemberId,
+    pub role: Role,
+    pub spawned_at: Millis,
+    /// Its channel is open.
+    pub open: bool,
+    /// It said that it is ready.
+    pub ready: bool,
+    /// It was asked to drain, and said that it did.
+    pub asked_to_drain: bool,
+    pub drained: bool,
+    pub left_dispatch: bool,
+    /// When it was sent the signal.
+    pub termed_at: Option<Millis>,
+    pub killed_at: Option<Millis>,
+    pub slow_told: bool,
+    /// The lifecycle said that it no longer waits for it.
+    pub given_up: bool,
+}
+
+/// One thing that can happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    Begin,
+    /// The spawn under way works, or fails.
+    Answer(bool),
+    Ready(MemberId),
+    Drain(MemberId),
+    Disconnect(MemberId),
+    /// It ends, and leaves so many strays behind.
+    Die(MemberId, Death, u32),
+    StraysEnd,
+    Close,
+    /// The clock jumps to the next deadline and the master is told of it.
+    Deadline,
+    /// The clock jumps to the next deadline, but an event comes first.
+    JustBefore,
+    /// So much time passes, less than to the next deadline.
+    Wait(Millis),
+}
+
+/// The moves that led somewhere, the last one first.
+pub struct Trail(pub Option<Rc<Trail>>, pub Move);
+
+/// What went wrong.
+pub type Verdict = Result<(), String>;
+
+#[derive(Clone)]
+pub struct World {
+    pub now: Millis,
+    pub lifecycle: Lifecycle,
+    pub policy: Policy,
+    /// In the order of their spawns.
+    pub processes: Vec<Process>,
+    pub pending: Option<(MemberId, Role)>,
+    pub strays: u32,
+    pub strays_killed: bool,
+    /// The last member that was reaped: late events are about it.
+    pub dead: Option<MemberId>,
+    pub closes: u32,
+    pub judge: Judge,
+    pub trail: Option<Rc<Trail>>,
+    /// An answer to a spawn may come late: a breach of contract, to see that even that does no harm.
+    pub answers_late: bool,
+}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.now, &self.lifecycle, &self.processes, self.pending, self.strays, self.strays_killed).hash(state);
+        (self.dead, self.closes, &self.judge).hash(state);
+    }
+}
+
+impl World {
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            now: 0,
+            lifecycle: Lifecycle::new(policy.clone()),
+            judge: Judge::new(&policy),
+            policy,
+            processes: Vec::new(),
+            pending: None,
+            strays: 0,
+            strays_killed: false,
+            dead: None,
+            closes: 0,
+            trail: None,
+            answers_late: false,
+        }
+    }
+
+    /// A world at full strength.
+    pub fn running(policy: Policy, coverage: &mut Coverage) -> Result<Self, String> {
+        let mut world = Self::new(policy);
+        world.step(Move::Begin, coverage)?;
+        while world.lifecycle.phase() == Phase::Starting {
+            let next = match (world.pending, world.processes.iter().find(|process| !process.ready)) {
+                (Some(_), _) => Move::Answer(true),
+                (None, Some(process)) => Move::Ready(process.id),
+                (None, None) => return Err("the start hangs".to_owned()),
+            };
+            world.step(next, coverage)?;
+        }
+        Ok(world)
+    }
+
+    pub fn process(&self, id: MemberId) -> Option<&Process> {
+        self.processes.iter().find(|process| process.id == id)
+    }
+
+    fn process_mut(&mut self, id: MemberId) -> Option<&mut Process> {
+        self.processes.iter_mut().find(|process| process.id == id)
+    }
+
+    /// Everything that can happen now. `deaths`: the ways to die that are tried.
+    pub fn moves(&self, deaths: &[Death], strays: &[u32]) -> Vec<Move> {
+        let mut moves = Vec::new();
+        if self.pending.is_some() {
+            moves.extend([Move::Answer(true), Move::Answer(false)]);
+            if !self.answers_late {
+                return moves;
+            }
+        }
+        if self.lifecycle.phase() == Phase::New {
+            moves.push(Move::Begin);
+        }
+        for process in &self.processes {
+            if process.open && !process.ready {
+                moves.push(Move::Ready(process.id));
+            }
+            if process.open && process.asked_to_drain && !process.drained {
+                moves.push(Move::Drain(process.id));
+            }
+            if process.open {
+                moves.push(Move::Disconnect(process.id));
+            }
+            for &left in strays {
+                moves.extend(deaths.iter().map(|&death| Move::Die(process.id, death, left)));
+            }
+        }
+        if self.strays > 0 {
+            moves.push(Move::StraysEnd);
+        }
+        if self.closes < 3 {
+            moves.push(Move::Close);
+        }
+        if let Some(due) = self.lifecycle.next_timeout() {
+            moves.push(Move::Deadline);
+            if due > self.now {
+                moves.push(Move::JustBefore);
+            }
+        }
+        moves
+    }
+
+    /// One thing happens, the master's shell does what it is told, and the judge looks on.
+    pub fn step(&mut self, next: Move, coverage: &mut Coverage) -> Verdict {
+        self.trail = Some(Rc::new(Trail(self.trail.take(), next)));
+        match next {
+            Move::Begin => self.tell(Event::Begin, coverage)?,
+            Move::Answer(works) => self.answer(works, coverage)?,
+            Move::Ready(id) => {
+                if let Some(process) = self.process_mut(id) {
+                    process.ready = true;
+                }
+                self.tell(Event::Ready(id), coverage)?;
+            }
+            Move::Drain(id) => {
+                if let Some(process) = self.process_mut(id) {
+                    process.drained = true;
+                }
+                self.tell(Event::Drained(id), coverage)?;
+            }
+            Move::Disconnect(id) => {
+                if let Some(process) = self.process_mut(id) {
+                    process.open = false;
+                    self.judge.saw_disconnect(id, self.now, &self.processes);
+                }
+                self.tell(Event::Disconnected(id), coverage)?;
+            }
+            Move::Die(id, death, left) => {
+                self.strays += left;
+                self.judge.saw_exit(id, death, self.now, &self.processes);
+                let given_up = self.process(id).is_some_and(|process| process.given_up);
+                self.processes.retain(|process| process.id != id);
+                self.dead = Some(id);
+                if given_up {
+                    self.claim(Event::Exited { member: id, death }, coverage)?;
+                } else {
+                    self.tell(Event::Exited { member: id, death }, coverage)?;
+                }
+                self.look_whether_alone(coverage)?;
+            }
+            Move::StraysEnd => {
+                self.strays = 0;
+                self.look_whether_alone(coverage)?;
+            }
+            Move::Close => {
+                self.closes += 1;
+                self.judge.saw_close(15);
+                self.tell(Event::Close(CloseCause::Signal(15)), coverage)?;
+            }
+            Move::Deadline | Move::JustBefore => {
+                self.now = self.lifecycle.next_timeout().unwrap_or(self.now).max(self.now);
+                if next == Move::JustBefore {
+                    return Ok(());
+                }
+            }
+            Move::Wait(length) => self.now += length,
+        }
+        if self.pending.is_none() || self.answers_late {
+            self.let_time_tell(coverage)?;
+        }
+        self.judge_state()
+    }
+
+    /// The shell tells an event and performs the actions.
+    fn tell(&mut self, event: Event, coverage: &mut Coverage) -> Verdict {
+        if let Some(id) = event.member()
+            && self.process(id).is_some_and(|process| process.given_up)
+        {
+            return self.claim(event, coverage);
+        }
+        if !self.answers_late {
+            coverage.real(self.lifecycle.phase(), Some(event));
+        }
+        let mut actions = Vec::new();
+        self.lifecycle.handle(event, self.now, &mut actions);
+        self.perform(actions, coverage)
+    }
+
+    fn let_time_tell(&mut self, coverage: &mut Coverage) -> Verdict {
+        while self.lifecycle.next_timeout().is_some_and(|due| due <= self.now) {
+            if self.pending.is_some() && !self.answers_late {
+                return Ok(());
+            }
+            coverage.real(self.lifecycle.phase(), None);
+            let mut actions = Vec::new();
+            self.lifecycle.handle_timeout(self.now, &mut actions);
+            if self.lifecycle.next_timeout().is_some_and(|due| due <= self.now) {
+                return Err(format!("a deadline is left over after handle_timeout({}): it would spin", self.now));
+            }
+            self.perform(actions, coverage)?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, actions: Vec<Action>, coverage: &mut Coverage) -> Verdict {
+        let mut looks_for_strays = false;
+        let last = actions.len().saturating_sub(1);
+        for (position, action) in actions.into_iter().enumerate() {
+            self.judge_action(&action, position == last)?;
+            match action {
+                Action::Spawn { member, role } => self.pending = Some((member, role)),
+                Action::LeaveDispatch(id) => self.mark(id, |process, _| process.left_dispatch = true),
+                Action::Drain(id) => self.mark(id, |process, _| process.asked_to_drain = true),
+                Action::Terminate(id) => self.mark(id, |process, now| process.termed_at = Some(now)),
+                Action::Kill(id) => self.mark(id, |process, now| process.killed_at = Some(now)),
+                Action::EndStrays { kill } => {
+                    self.strays_killed |= kill;
+                    looks_for_strays = true;
+                }
+                Action::Notice(eggctl::lifecycle::Notice::AgentSlow(id)) => {
+                    self.mark(id, |process, _| process.slow_told = true);
+                }
+                Action::Notice(eggctl::lifecycle::Notice::GivenUp(id)) => {
+                    self.mark(id, |process, _| process.given_up = true);
+                }
+                Action::CloseListeners
+                | Action::AnnounceReady
+                | Action::AnnounceFailure(_)
+                | Action::AnnounceStopped(_)
+                | Action::Notice(_)
+                | Action::Exit(_) => {}
+            }
+        }
+        if looks_for_strays { self.look_whether_alone(coverage) } else { Ok(()) }
+    }
+
+    fn mark(&mut self, id: MemberId, mark: fn(&mut Process, Millis)) {
+        let now = self.now;
+        if let Some(process) = self.process_mut(id) {
+            mark(process, now);
+        }
+    }
+
+    fn answer(&mut self, works: bool, coverage: &mut Coverage) -> Verdict {
+        let Some((id, role)) = self.pending.take() else { return Ok(()) };
+        if !works {
+            self.judge.saw_spawn_fail(id, self.now);
+            return self.tell(Event::SpawnFailed { member: id, transient: id.0 % 2 == 0 }, coverage);
+        }
+        self.processes.push(Process {
+            id,
+            role,
+            spawned_at: self.judge.spawned_at(id).unwrap_or(self.now),
+            open: true,
+            ready: false,
+            asked_to_drain: false,
+            drained: false,
+            left_dispatch: false,
+            termed_at: None,
+            killed_at: None,
+            slow_told: false,
+            given_up: false,
+        });
+        self.tell(Event::Spawned(id), coverage)
+    }
+
+    fn look_whether_alone(&mut self, coverage: &mut Coverage) -> Verdict {
+        if self.processes.is_empty() && self.pending.is_none() && self.strays == 0 {
+            self.tell(Event::Alone, coverage)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Something untrue or late is told: it must change nothing.
+    fn claim(&self, event: Event, coverage: &mut Coverage) -> Verdict {
+        self.claim_to(&mut self.lifecycle.clone(), event, coverage)
+    }
+
+    fn claim_to(&self, copy: &mut Lifecycle, event: Event, coverage: &mut Coverage) -> Verdict {
+        coverage.claimed(self.lifecycle.phase(), event);
+        let mut actions = Vec::new();
+        copy.handle(event, self.now, &mut actions);
+        if *copy == self.lifecycle && actions.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{event:?} is late or untrue, and yet: {actions:?}"))
+    }
+
+    /// Every event that is late or untrue now is told, and must change nothing.
+    pub fn tell_lies(&self, coverage: &mut Coverage) -> Verdict {
+        if self.pending.is_some() || self.lifecycle.next_timeout().is_some_and(|due| due <= self.now) {
+            return Ok(()); // Nothing comes before the answer; and a deadline that is due would act.
+        }
+        let (copy, death) = (&mut self.lifecycle.clone(), Death::Code(1));
+        for id in [MemberId(0), MemberId(9_999_999)].into_iter().chain(self.dead) {
+            for event in [Event::Ready(id), Event::Drained(id), Event::Disconnected(id), Event::Spawned(id)] {
+                self.claim_to(copy, event, coverage)?;
+            }
+            self.claim_to(copy, Event::SpawnFailed { member: id, transient: true }, coverage)?;
+            self.claim_to(copy, Event::Exited { member: id, death }, coverage)?;
+        }
+        for process in self.processes.iter().filter(|process| !process.given_up) {
+            self.claim_to(copy, Event::Spawned(process.id), coverage)?;
+            self.claim_to(copy, Event::SpawnFailed { member: process.id, transient: false }, coverage)?;
+            if process.ready || !process.open {
+                self.claim_to(copy, Event::Ready(process.id), coverage)?;
+            }
+            if !process.asked_to_drain || process.drained {
+                self.claim_to(copy, Event::Drained(process.id), coverage)?;
+            }
+            if !process.open {
+                self.claim_to(copy, Event::Disconnected(process.id), coverage)?;
+            }
+        }
+        if self.lifecycle.phase() != Phase::New {
+            self.claim_to(copy, Event::Begin, coverage)?;
+        }
+        if self.lifecycle.phase() != Phase::ClosingStrays {
+            self.claim_to(copy, Event::Alone, coverage)?;
+        }
+        Ok(())
+    }
+
+    /// Faults stop: whoever is asked does it at once (or, `stubborn`, only what KILL and strength need), until nothing
+    /// more happens by itself.
+    pub fn calm_down(&mut self, stubborn: bool, coverage: &mut Coverage) -> Verdict {
+        for _ in 0..100_000 {
+            let reaction = if self.pending.is_some() {
+                Some(Move::Answer(true))
+            } else if self.strays > 0 && (self.strays_killed || !stubborn) && !self.full_strength() {
+                Some(Move::StraysEnd)
+            } else {
+                self.processes.iter().find_map(|process| reaction(process, stubborn))
+            };
+            let next = match reaction {
+                Some(reaction) => reaction,
+                None if self.lifecycle.next_timeout().is_some() && !self.at_rest() => Move::Deadline,
+                None => return Ok(()),
+            };
+            self.step(next, coverage)?;
+        }
+        Err("it never comes to rest".to_owned())
+    }
+
+    /// Every slot has a ready member that is not on its way out.
+    pub fn full_strength(&self) -> bool {
+        let strong =
+            self.processes.iter().filter(|process| process.ready && process.open && process.termed_at.is_none());
+        strong.count() == usize::from(self.policy.agent) + self.policy.workers as usize
+    }
+
+    /// Running at full strength, or over: what is left to happen is only the end of those who linger.
+    fn at_rest(&self) -> bool {
+        self.lifecycle.phase() == Phase::Ended || self.lifecycle.phase() == Phase::Running && self.full_strength()
+    }
+}
+
+fn reaction(process: &Process, stubborn: bool) -> Option<Move> {
+    if process.killed_at.is_some() {
+        Some(Move::Die(process.id, Death::Signal(9), 0))
+    } else if process.termed_at.is_some() {
+        (!stubborn).then_some(Move::Die(process.id, Death::Code(0), 0))
+    } else if process.open && process.asked_to_drain && !process.drained {
+        (!stubborn).then_some(Move::Drain(process.id))
+    } else if process.open && !process.ready {
+        Some(Move::Ready(process.id))
+    } else {
+        None
+    }
+}
+
+/// The moves from the first on.
+pub fn story(trail: &Option<Rc<Trail>>) -> String {
+    let mut moves = Vec::new();
+    let mut at = trail.as_ref();
+    while let Some(link) = at {
+        moves.push(format!("{:?}", link.1));
+        at = link.0.as_ref();
+    }
+    moves.reverse();
+    moves.join("\n  ")
+}
