@@ -5,7 +5,19 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod cancel;
+mod close;
+mod cluster;
 mod codec;
+mod foreground;
 mod gate;
 mod harness;
+mod logs;
+mod master_killed;
+mod messages;
+mod refork;
+mod same_title;
+mod start_daemon;
+mod start_failures;
+mod stop;
 mod tidy;

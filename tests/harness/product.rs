@@ -1,6 +1,7 @@
 //! Commands of the product: typed, running, finished.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Read;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -52,6 +53,21 @@ impl Typed {
     #[track_caller]
     pub fn run(self) -> Outcome {
         self.spawn().finish()
+    }
+
+    /// Runs it to its end on a terminal, and returns what the terminal was sent.
+    #[track_caller]
+    pub fn run_on_terminal(mut self) -> (ExitStatus, String) {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        self.0.stdin(end()).stdout(end()).stderr(end());
+        let mut child = self.0.spawn().unwrap();
+        // This process must hold no end, or the terminal never ends.
+        drop(terminal.slave);
+        self.0.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut shown = Stream::read(File::from(terminal.master));
+        eventually("the end of a command on a terminal", || child.try_wait().unwrap().is_some());
+        (child.wait().unwrap(), shown.to_its_end("the terminal"))
     }
 
     /// Starts it and lets it run.

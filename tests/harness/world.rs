@@ -75,9 +75,23 @@ impl World {
 
     /// `eggctl args…` with nothing in the environment but this test's own places.
     pub fn eggctl(&self, args: &[&str]) -> Typed {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_eggctl"));
+        self.command(Command::new(env!("CARGO_BIN_EXE_eggctl"))).args(args)
+    }
+
+    /// The same, run by another program (`taskset -c 0 eggctl …`).
+    pub fn eggctl_under(&self, runner: &[&str], args: &[&str]) -> Typed {
+        let mut command = Command::new(runner[0]);
+        command.args(&runner[1..]).arg(env!("CARGO_BIN_EXE_eggctl"));
+        self.command(command).args(args)
+    }
+
+    /// Another program in the same surroundings.
+    pub fn program(&self, words: &[&str]) -> Typed {
+        self.command(Command::new(words[0])).args(&words[1..])
+    }
+
+    fn command(&self, mut command: Command) -> Typed {
         command
-            .args(args)
             .current_dir(self.work())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
