@@ -153,9 +153,9 @@ fn skipped_length(rest: &str, before: Option<u8>) -> usize {
             return until(rest.len() - raw.len() + hashes + 2, &format!("\"{}", "#".repeat(hashes)));
         }
     }
-    if rest.starts_with('"') {
+    if let Some(inside) = rest.strip_prefix('"') {
         let mut escaped = false;
-        let end = rest[1..].find(|c| {
+        let end = inside.find(|c| {
             let ends = c == '"' && !escaped;
             escaped = c == '\\' && !escaped;
             ends

@@ -11,7 +11,6 @@ use super::PATIENCE;
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
-    pub head: String,
     pub body: String,
 }
 
@@ -54,5 +53,5 @@ fn ask(address: SocketAddr, path: &str) -> io::Result<Reply> {
     let broken = || io::Error::new(io::ErrorKind::UnexpectedEof, format!("no whole answer: {text:?}"));
     let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(broken)?;
-    Ok(Reply { status, head: head.to_owned(), body: body.to_owned() })
+    Ok(Reply { status, body: body.to_owned() })
 }

@@ -43,3 +43,33 @@ pub fn await_some<T>(what: &str, mut find: impl FnMut() -> Option<T>) -> T {
     });
     found.unwrap()
 }
+
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::{eventually, world};
+
+    #[test]
+    fn a_world_begins_with_nobody_and_sees_who_is_left() {
+        world(|world| {
+            world.nobody_is_left();
+            let mut left = world.program(&["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]).run();
+            left.exits(0);
+            eventually("the orphan stands", || world.alive().iter().any(|process| process.args[0] == "sleep"));
+            assert!(catch_unwind(AssertUnwindSafe(|| world.nothing_is_left())).is_err(), "a leftover was not seen");
+            let pid = std::mem::take(&mut left.stdout).trim().parse().unwrap();
+            super::processes::signal(pid, nix::sys::signal::Signal::SIGKILL);
+            eventually("it is gone", || world.alive().is_empty());
+        });
+    }
+
+    #[test]
+    fn an_unexpected_log_line_fails_a_test() {
+        world(|world| {
+            std::fs::create_dir_all(world.home().join("logs")).unwrap();
+            std::fs::write(world.stderr_log(), "oh\n").unwrap();
+            assert!(catch_unwind(AssertUnwindSafe(|| world.nothing_is_left())).is_err(), "the line was not seen");
+            world.expect_in_log("oh");
+        });
+    }
+}

@@ -33,11 +33,6 @@ impl Typed {
         self
     }
 
-    pub fn env_remove(mut self, name: &str) -> Self {
-        self.0.env_remove(name);
-        self
-    }
-
     pub fn cwd(mut self, directory: impl AsRef<Path>) -> Self {
         self.0.current_dir(directory);
         self
@@ -67,7 +62,7 @@ impl Typed {
         self.0.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut shown = Stream::read(File::from(terminal.master));
         eventually("the end of a command on a terminal", || child.try_wait().unwrap().is_some());
-        (child.wait().unwrap(), shown.to_its_end("the terminal"))
+        (child.wait().unwrap(), shown.collect_all("the terminal"))
     }
 
     /// Starts it and lets it run.
@@ -107,7 +102,7 @@ impl Stream {
 
     /// Everything, once nobody holds the other end any more: a daemon that kept it would make `$(eggctl start)` hang.
     #[track_caller]
-    fn to_its_end(&mut self, what: &str) -> String {
+    fn collect_all(&mut self, what: &str) -> String {
         let reader = self.reader.take().unwrap();
         eventually(&format!("the end of {what}: some process still holds it"), || reader.is_finished());
         self.so_far()
@@ -160,8 +155,8 @@ impl Background {
         });
         let took = self.began.elapsed();
         let status = self.child.take().unwrap().wait().unwrap();
-        let stdout = self.stdout.to_its_end("stdout");
-        let stderr = self.stderr.to_its_end("stderr");
+        let stdout = self.stdout.collect_all("stdout");
+        let stderr = self.stderr.collect_all("stderr");
         Outcome { words: std::mem::take(&mut self.words), status, stdout, stderr, took }
     }
 }
