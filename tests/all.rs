@@ -1,5 +1,24 @@
-//! All tests, one file per behaviour.
+//! All tests in one binary: one file per behaviour, one link.
+//!
+//! A test of real processes begins with [`harness::world`], which gives it PID, mount and network namespaces, a home
+//! and a state directory of its own, and ends by checking that nothing is left behind.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod cancel;
+mod close;
+mod cluster;
 mod codec;
+mod foreground;
 mod gate;
+mod harness;
+mod logs;
+mod master_killed;
+mod messages;
+mod refork;
+mod same_title;
 mod simulation;
+mod start_daemon;
+mod start_failures;
+mod stop;
+mod tidy;

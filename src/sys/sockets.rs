@@ -150,8 +150,7 @@ pub fn send(channel: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd
 /// # Errors
 /// The kernel's.
 pub fn channel_pair() -> io::Result<(OwnedFd, OwnedFd)> {
-    let (ours, theirs) =
-        nix_socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    let (ours, theirs) = nix_socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok((ours, theirs))
 }

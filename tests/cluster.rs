@@ -1,0 +1,172 @@
+//! Node's cluster over our master: workers share ports, and one that is stuck or dies costs nobody else anything.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::thread;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{eventually, http, processes, world};
+
+#[test]
+fn two_workers_share_a_port_and_both_answer_over_both_ip_versions() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let workers: BTreeSet<u32> = world.workers(world.master("svc")).into_iter().collect();
+        let answered: BTreeSet<u32> = (0..10).map(|_| http::get(port, "/").pid()).collect();
+        assert_eq!(answered, workers);
+        assert_eq!(http::try_get_v6(port, "/").unwrap().status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn connections_go_round_and_none_is_lost() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let clients: Vec<_> = (0..8)
+            .map(|_| thread::spawn(move || (0..25).map(|_| http::get(port, "/").pid()).collect::<Vec<_>>()))
+            .collect();
+        let answers: Vec<u32> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        assert_eq!(answers.len(), 200);
+        for worker in world.workers(world.master("svc")) {
+            let share = answers.iter().filter(|pid| **pid == worker).count();
+            assert!(share >= 40, "{worker} answered {share} of 200");
+        }
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn several_ports_are_served_by_all_workers() {
+    world(|world| {
+        let (one, two) = (world.port(), world.port());
+        world.start("svc", one).env("LISTEN", format!("{one},{two}")).run().exits(0);
+        eventually("the second port is listened on by both", || world.events_of("listening").len() == 4);
+        for port in [one, two] {
+            let answered: BTreeSet<u32> = (0..10).map(|_| http::get(port, "/").pid()).collect();
+            assert_eq!(answered.len(), 2, "port {port}");
+            assert_eq!(http::get(port, "/").json()["port"], port);
+        }
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn port_0_is_one_port_for_all_workers_and_two_of_them_are_two() {
+    world(|world| {
+        let typed = world.eggctl(&["start", "--daemon", "--title=svc", "--workers=2"]).arg(world.fixture("app"));
+        typed.env("LISTEN", "0,0").run().exits(0);
+        eventually("all four listens", || world.events_of("listening").len() == 4);
+        let ports: BTreeSet<u64> =
+            world.events_of("listening").iter().map(|event| event["port"].as_u64().unwrap()).collect();
+        assert_eq!(ports.len(), 2, "{ports:?}");
+        for port in ports {
+            let answered: BTreeSet<u32> = (0..10).map(|_| http::get(port as u16, "/").pid()).collect();
+            assert_eq!(answered.len(), 2, "port {port}");
+        }
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_taken_port_reaches_the_worker_as_eaddrinuse() {
+    world(|world| {
+        world.expect_in_log("cannot listen");
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let taken = TcpListener::bind("[::]:0").unwrap();
+        let options = format!(r#"/listen?options={{"port":{}}}"#, taken.local_addr().unwrap().port());
+        assert_eq!(http::get(port, &options).json()["code"], "EADDRINUSE");
+        // Once it is free it can be had.
+        drop(taken);
+        assert!(http::get(port, &options).json()["address"].is_object());
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn an_address_of_ip_version_4_is_that_address_only() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let free = world.port();
+        let options = format!(r#"/listen?options={{"port":{free},"host":"127.0.0.1"}}"#);
+        assert_eq!(http::get(port, &options).json()["address"]["family"], "IPv4");
+        assert_eq!(http::get(free, "/").status, 200);
+        assert!(http::try_get_v6(free, "/").is_err());
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_blocked_worker_does_not_stop_the_others() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).env("EGG_APP_CLOSE_TIMEOUT", "300").run().exits(0);
+        world.expect_in_log("SIGKILL");
+        let blocking = thread::spawn(move || http::try_get(port, "/block?ms=600000"));
+        eventually("a worker is blocked", || world.events_of("blocked").len() == 1);
+        let blocked = world.events_of("blocked")[0]["pid"].as_u64().unwrap() as u32;
+        // One more connection may be promised to the blocked one; all others are served.
+        let clients: Vec<_> = (0..20).map(|_| thread::spawn(move || http::try_get(port, "/"))).collect();
+        eventually("all but one are answered", || clients.iter().filter(|client| client.is_finished()).count() >= 19);
+        processes::signal(blocked, Signal::SIGKILL);
+        world.expect_in_log("died");
+        for client in clients {
+            let reply = client.join().unwrap().expect("a connection that nobody had taken was lost");
+            assert_ne!(reply.pid(), blocked);
+        }
+        assert!(blocking.join().unwrap().is_err());
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn with_its_only_worker_blocked_connections_wait_for_the_replacement() {
+    world(|world| {
+        world.expect_in_log("died");
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let blocking = thread::spawn(move || http::try_get(port, "/block?ms=600000"));
+        eventually("the worker is blocked", || world.events_of("blocked").len() == 1);
+        let blocked = world.workers(world.master("svc"))[0];
+        let clients: Vec<_> = (0..5).map(|_| thread::spawn(move || http::try_get(port, "/"))).collect();
+        processes::signal(blocked, Signal::SIGKILL);
+        for client in clients {
+            assert_ne!(client.join().unwrap().expect("a waiting connection was lost").pid(), blocked);
+        }
+        assert!(blocking.join().unwrap().is_err());
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn what_is_not_served_yet_gets_a_clear_error_and_never_silence() {
+    world(|world| {
+        world.expect_in_log("[master]");
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let path = world.work().join("socket");
+        let unix = format!(r#"/listen?options={{"path":"{}"}}"#, path.display());
+        let by_descriptor = r#"/listen?options={"fd":99}"#;
+        for request in [unix.as_str(), by_descriptor] {
+            let reply = http::get(port, request).json();
+            assert!(reply["code"].is_string(), "{request}: {reply}");
+        }
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_port_that_no_worker_listens_on_any_more_is_free() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        world.stop("svc");
+        TcpListener::bind(("127.0.0.1", port)).expect("the port can be had at once");
+    });
+}

@@ -1,0 +1,261 @@
+//! A test's own home, state, fixtures and logs.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{self, Command};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use super::processes::{self, Process};
+use super::{Outcome, Typed, eventually};
+
+/// Everything one test has to itself.
+pub struct World {
+    root: PathBuf,
+    /// In namespaces of its own?
+    alone: bool,
+    allowed: Vec<String>,
+}
+
+impl World {
+    pub(super) fn new(root: &Path, alone: bool) -> World {
+        World { root: root.to_owned(), alone, allowed: Vec::new() }
+    }
+
+    // -- places
+
+    /// The home directory: logs go to `logs/` in it.
+    pub fn home(&self) -> PathBuf {
+        self.root.join("home")
+    }
+
+    /// A directory for what the test itself makes; the fixtures write their events here.
+    pub fn work(&self) -> PathBuf {
+        self.root.join("work")
+    }
+
+    /// The product's state directory.
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+
+    /// An application in `tests/fixtures`.
+    pub fn fixture(&self, name: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    }
+
+    /// Makes a directory with these files under [`World::work`].
+    pub fn directory(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let directory = self.work().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        for (file, content) in files {
+            fs::write(directory.join(file), content).unwrap();
+        }
+        directory
+    }
+
+    /// A port that nobody has.
+    pub fn port(&self) -> u16 {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    }
+
+    /// May tests be another user here? A user namespace of a user knows no second one.
+    pub fn has_other_users(&self) -> bool {
+        let map = fs::read_to_string("/proc/self/uid_map").unwrap();
+        let all = map.split_whitespace().nth(2) == Some("4294967295");
+        if !(all && nix::unistd::geteuid().is_root()) {
+            eprintln!("note: only one user here: the part with another user did not run");
+        }
+        all && nix::unistd::geteuid().is_root()
+    }
+
+    // -- commands
+
+    /// `eggctl args…` with nothing in the environment but this test's own places.
+    pub fn eggctl(&self, args: &[&str]) -> Typed {
+        self.command(Command::new(env!("CARGO_BIN_EXE_eggctl"))).args(args)
+    }
+
+    /// The same, run by another program (`taskset -c 0 eggctl …`).
+    pub fn eggctl_under(&self, runner: &[&str], args: &[&str]) -> Typed {
+        let mut command = Command::new(runner[0]);
+        command.args(&runner[1..]).arg(env!("CARGO_BIN_EXE_eggctl"));
+        self.command(command).args(args)
+    }
+
+    /// Another program in the same surroundings.
+    pub fn program(&self, words: &[&str]) -> Typed {
+        self.command(Command::new(words[0])).args(&words[1..])
+    }
+
+    fn command(&self, mut command: Command) -> Typed {
+        command
+            .current_dir(self.work())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home())
+            .env("MOCK_HOME_DIR", self.home())
+            .env("EGGCTL_STATE_DIR", self.state())
+            .env("TMPDIR", self.root.join("tmp"))
+            .env("FIXTURE_DIR", self.work());
+        Typed(command)
+    }
+
+    /// `eggctl start --daemon --title=TITLE --port=PORT --workers=2 tests/fixtures/app`, to be given more.
+    pub fn start(&self, title: &str, port: u16) -> Typed {
+        let (title, port) = (format!("--title={title}"), format!("--port={port}"));
+        self.eggctl(&["start", "--daemon", &title, &port, "--workers=2"]).arg(self.fixture("app"))
+    }
+
+    /// The same without `--daemon`.
+    pub fn foreground(&self, title: &str, port: u16) -> Typed {
+        let (title, port) = (format!("--title={title}"), format!("--port={port}"));
+        self.eggctl(&["start", &title, &port, "--workers=2"]).arg(self.fixture("app"))
+    }
+
+    /// `eggctl stop --title=TITLE`, which must succeed and leave nobody.
+    #[track_caller]
+    pub fn stop(&self, title: &str) -> Outcome {
+        let outcome = self.eggctl(&["stop", &format!("--title={title}")]).run();
+        outcome.exits(0);
+        outcome
+    }
+
+    // -- who is there
+
+    /// Every process that belongs to this test, zombies included.
+    pub fn processes(&self) -> Vec<Process> {
+        let root = self.root.to_str().unwrap();
+        let mine = |process: &Process| {
+            let ours = if self.alone { process.pid != 1 } else { process.environment.iter().any(|v| v.contains(root)) };
+            ours && process.pid != process::id()
+        };
+        processes::all().into_iter().filter(mine).collect()
+    }
+
+    /// Those that are alive.
+    pub fn alive(&self) -> Vec<Process> {
+        self.processes().into_iter().filter(|process| process.state != 'Z').collect()
+    }
+
+    /// The masters of this title: a whole argument says so.
+    pub fn masters(&self, title: &str) -> Vec<u32> {
+        let wanted = format!("--title={title}");
+        let is_master =
+            |process: &Process| process.args.contains(&wanted) && process.args.iter().any(|arg| arg == "start-cluster");
+        self.alive().into_iter().filter(is_master).map(|process| process.pid).collect()
+    }
+
+    /// The one master of this title.
+    #[track_caller]
+    pub fn master(&self, title: &str) -> u32 {
+        let masters = self.masters(title);
+        let [master] = masters[..] else { panic!("masters of {title:?}: {masters:?} in {:#?}", self.alive()) };
+        master
+    }
+
+    /// The workers of this master that are alive, oldest first.
+    pub fn workers(&self, master: u32) -> Vec<u32> {
+        let mut workers: Vec<_> =
+            self.alive().into_iter().filter(|member| member.parent == master && member.is_worker()).collect();
+        workers.sort_by_key(|member| member.variable("NODE_UNIQUE_ID").unwrap().parse::<u32>().unwrap_or(0));
+        workers.into_iter().map(|member| member.pid).collect()
+    }
+
+    /// The agents of this master that are alive.
+    pub fn agents(&self, master: u32) -> Vec<u32> {
+        let is_agent = |member: &Process| {
+            member.parent == master && !member.is_worker() && member.variable("NODE_CHANNEL_FD").is_some()
+        };
+        self.alive().into_iter().filter(is_agent).map(|member| member.pid).collect()
+    }
+
+    /// Fails when anybody of this test is alive, now.
+    #[track_caller]
+    pub fn nobody_is_left(&self) {
+        let left = self.alive();
+        assert!(left.is_empty(), "left behind: {left:#?}");
+    }
+
+    // -- what the fixtures wrote down
+
+    /// What members noted, in order: objects with `who`, `pid`, `what` and more.
+    pub fn events(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.work().join("events")).unwrap_or_default();
+        // A line without its end is being written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Those of this kind.
+    pub fn events_of(&self, what: &str) -> Vec<Value> {
+        self.events().into_iter().filter(|event| event["what"] == what).collect()
+    }
+
+    /// How many members of this role have begun to boot.
+    pub fn boots(&self, who: &str) -> usize {
+        self.events_of("boot").iter().filter(|event| event["who"] == who).count()
+    }
+
+    // -- logs
+
+    pub fn stdout_log(&self) -> PathBuf {
+        self.home().join("logs/master-stdout.log")
+    }
+
+    pub fn stderr_log(&self) -> PathBuf {
+        self.home().join("logs/master-stderr.log")
+    }
+
+    /// Both logs, as far as they are written.
+    pub fn log(&self) -> String {
+        let read = |path: PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
+        read(self.stdout_log()) + &read(self.stderr_log())
+    }
+
+    /// Waits for these words in either log.
+    #[track_caller]
+    pub fn log_says(&self, words: &str) {
+        eventually(&format!("{words:?} in the log"), || self.log().contains(words));
+    }
+
+    /// Lines with these words may be in the logs when the test ends.
+    pub fn expect_in_log(&mut self, words: &str) {
+        self.allowed.push(words.to_owned());
+    }
+
+    // -- the end
+
+    /// The end of every test: nobody is left, and no log holds a line that the test did not announce.
+    pub(super) fn nothing_is_left(&self) {
+        self.nobody_is_left();
+        eventually("the last zombie is reaped", || self.processes().is_empty());
+        for entry in fs::read_dir(self.home().join("logs")).into_iter().flatten().flatten() {
+            let text = String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned();
+            let about_errors = entry.file_name().to_string_lossy().contains("stderr");
+            for line in text.lines() {
+                let fine = self.allowed.iter().any(|words| line.contains(words.as_str()))
+                    || !about_errors && is_ordinary(line);
+                assert!(fine, "unexpected line in {}: {line:?}\nof\n{text}", entry.path().display());
+            }
+        }
+    }
+
+    /// After a failed test: nobody stays, so that the next test without namespaces is not disturbed.
+    pub(super) fn end_everything(&self) {
+        for process in self.alive() {
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(process.pid).unwrap());
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        }
+    }
+}
+
+/// A line that any good run may hold: the master's ordinary notices. Everything else a test must announce.
+fn is_ordinary(line: &str) -> bool {
+    const WORRYING: &[&str] =
+        &["panic", "error", "failed", "died", "killed", "warning", "dropped", "rubbish", "refused"];
+    let line = line.to_lowercase();
+    !WORRYING.iter().any(|word| line.contains(word))
+}

@@ -1,0 +1,259 @@
+//! A start that fails names the class of the failure and who it was, tells it once, and leaves nothing.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+use crate::harness::{Outcome, World, world};
+
+/// A start with these variables that must fail with exit 1, and whose tree must be gone when it returns.
+#[track_caller]
+fn fails(world: &mut World, flags: &[&str], variables: &[(&str, &str)]) -> Outcome {
+    let typed = world.start("svc", world.port()).args(flags);
+    let outcome = variables.iter().fold(typed, |typed, (name, value)| typed.env(name, value)).run();
+    world.nobody_is_left();
+    outcome.fails(1);
+    // What the members and the master printed about it.
+    world.expect_in_log("");
+    outcome
+}
+
+#[test]
+fn a_worker_that_exits_is_named_with_its_code() {
+    world(|world| {
+        let outcome = fails(world, &[], &[("WORKER", "exit:3"), ("WORKER_BOOTS", "2")]);
+        outcome.says("worker").says("exit code 3").does_not_say("timeout");
+        assert!(
+            outcome.took.as_secs() < 30,
+            "a death is told when it happens, not at the deadline: {:?}",
+            outcome.took
+        );
+    });
+}
+
+#[test]
+fn a_worker_that_is_killed_is_named_with_its_signal() {
+    world(|world| {
+        fails(world, &[], &[("WORKER", "kill:SIGKILL")]).says("worker").says("SIGKILL");
+    });
+}
+
+#[test]
+fn an_exit_before_ready_is_a_failure_also_with_code_0() {
+    world(|world| {
+        fails(world, &[], &[("WORKER", "exit:0")]).says("worker").says("exit code 0");
+    });
+}
+
+#[test]
+fn an_agent_that_exits_is_named_and_no_worker_is_started() {
+    world(|world| {
+        fails(world, &[], &[("AGENT", "exit:5")]).says("agent").says("exit code 5");
+        assert_eq!(world.boots("worker"), 0);
+    });
+}
+
+#[test]
+fn an_agent_that_is_killed_is_named_with_its_signal() {
+    world(|world| {
+        fails(world, &[], &[("AGENT", "kill:SIGSEGV")]).says("agent").says("SIGSEGV");
+    });
+}
+
+#[test]
+fn what_a_member_threw_is_shown_once() {
+    world(|world| {
+        let outcome = fails(world, &["--workers=1"], &[("WORKER", "throw:a broken import")]);
+        let shown = outcome.text().matches("Error: a broken import").count();
+        assert_eq!(shown, 1, "{}", outcome.text());
+    });
+}
+
+#[test]
+fn output_on_stderr_before_ready_is_a_failure_that_names_the_file_and_the_way_out() {
+    world(|world| {
+        let outcome = fails(world, &["--timeout=20000"], &[("WORKER", "stderr-hang:some noise")]);
+        outcome.says(world.stderr_log().to_str().unwrap()).says("--ignore-stderr").says("some noise");
+        assert!(outcome.took.as_secs() < 15, "{:?}", outcome.took);
+    });
+}
+
+#[test]
+fn ignore_stderr_lets_a_noisy_application_start() {
+    world(|world| {
+        world.expect_in_log("some noise");
+        let typed = world.start("svc", world.port()).arg("--ignore-stderr");
+        typed.env("WORKER", "stderr:some noise").env("AGENT", "stderr:some noise").run().exits(0);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn the_deadline_holds_with_ignore_stderr_too_and_says_who_is_not_ready() {
+    world(|world| {
+        let flags = ["--ignore-stderr", "--timeout=1500"];
+        let outcome = fails(world, &flags, &[("WORKER", "stderr-hang:noise"), ("WORKER_BOOTS", "2")]);
+        outcome.says("1.5").says("worker").says("not ready").says("Wait Start: 1...");
+        let hung =
+            world.events_of("boot").into_iter().find(|boot| boot["who"] == "worker" && boot["boot"] == 2).unwrap();
+        outcome.says(&format!("pid {}", hung["pid"]));
+    });
+}
+
+#[test]
+fn an_agent_that_never_says_it_is_ready_is_told_the_line_of_code_to_add() {
+    world(|world| {
+        let outcome = fails(world, &["--timeout=5800"], &[("AGENT", "hang")]);
+        outcome.says("agent").says("process.send({ action: 'agent-start' })");
+        assert!(world.log().contains("agent-start"), "the log has it after 5 s:\n{}", world.log());
+    });
+}
+
+#[test]
+fn a_worker_that_closes_its_channel_before_ready_fails_the_start() {
+    world(|world| {
+        fails(world, &["--workers=1"], &[("WORKER", "disconnect")]).says("worker").does_not_say("timeout");
+    });
+}
+
+#[test]
+fn forged_master_messages_make_nothing_ready() {
+    world(|world| {
+        let outcome = fails(world, &["--workers=1", "--timeout=2500"], &[("WORKER", "forge")]);
+        outcome.says("not ready").does_not_say("started on");
+    });
+}
+
+#[test]
+fn with_a_port_a_listen_elsewhere_makes_nobody_ready_and_the_failure_says_where_it_listens() {
+    world(|world| {
+        let other = world.port().to_string();
+        let outcome = fails(world, &["--workers=1", "--timeout=2500"], &[("LISTEN", &other)]);
+        outcome.says("not ready").says(&other);
+    });
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_owner() {
+    world(|world| {
+        let taken = TcpListener::bind("[::]:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let outcome = world.start("svc", port).run();
+        world.nobody_is_left();
+        world.expect_in_log("");
+        outcome.fails(1).says(&format!("port {port}")).says("taken").says(&std::process::id().to_string());
+    });
+}
+
+#[test]
+fn descendants_of_a_failed_start_are_gone_too() {
+    world(|world| {
+        let children = "plain,setsid,stubborn";
+        let variables = [("WORKER", "hang"), ("WORKER_CHILD", children), ("AGENT_CHILD", children)];
+        fails(world, &["--timeout=1500"], &variables);
+    });
+}
+
+#[test]
+fn a_node_that_cannot_be_run_is_named_with_the_reason() {
+    world(|world| {
+        let directory = world.directory("node", &[("garbage", "\u{1}\u{2} no program"), ("plain", "#!/bin/sh\n")]);
+        fs::set_permissions(directory.join("garbage"), fs::Permissions::from_mode(0o755)).unwrap();
+        for (name, reason) in [("missing", "no such file"), ("plain", ""), ("garbage", "exec format error"), (".", "")]
+        {
+            let node = directory.join(name);
+            let outcome = world.start("svc", world.port()).arg(format!("--node={}", node.display())).run();
+            world.nobody_is_left();
+            assert!([Some(1), Some(2)].contains(&outcome.status.code()), "{outcome:?}");
+            outcome.fails(outcome.status.code().unwrap()).says(&directory.display().to_string()).says(reason);
+        }
+        world.expect_in_log("cannot run");
+        assert_eq!(world.boots("agent"), 0);
+    });
+}
+
+#[test]
+fn daemon_as_pid_1_is_refused_with_the_reason() {
+    world(|world| {
+        let runner = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+        let typed = world.eggctl_under(&runner, &["start", "--daemon", "--title=svc"]).arg(world.fixture("app"));
+        typed.run().fails(2).says("PID 1").says("--daemon");
+    });
+}
+
+#[test]
+fn control_characters_of_the_application_do_not_reach_the_terminal() {
+    world(|world| {
+        let typed =
+            world.start("svc", world.port()).env("WORKER", "stderr-hang:\u{1b}]0;gotcha\u{7}").arg("--workers=1");
+        let (status, shown) = typed.run_on_terminal();
+        world.nobody_is_left();
+        world.expect_in_log("gotcha");
+        assert_eq!(status.code(), Some(1), "{shown}");
+        assert!(shown.contains("gotcha") && !shown.contains("\u{1b}]0;"), "{shown:?}");
+    });
+}
+
+#[test]
+fn bad_configuration_is_one_clear_error_and_nothing_is_started() {
+    world(|world| {
+        let app = world.fixture("app");
+        let app = app.to_str().unwrap();
+        let empty = world.directory("empty", &[]);
+        let broken = world.directory("broken", &[("package.json", "{ no json"), ("app.js", "")]);
+        let (empty, broken) = (empty.to_str().unwrap(), broken.to_str().unwrap());
+        let table: &[(&[&str], &str)] = &[
+            (&["/no/such/directory"], "/no/such/directory"),
+            (&["/no/such/script.js"], "/no/such/script.js"),
+            (&[empty], "package.json"),
+            (&[broken], "package.json"),
+            (&[app, "--port=abc"], "abc"),
+            (&[app, "--port=65536"], "65536"),
+            (&[app, "--port=-1"], "-1"),
+            (&[app, "--workers=0"], "0"),
+            (&[app, "--workers=-2"], "-2"),
+            (&[app, "--workers=1000000"], "1000000"),
+            (&[app, "--workers=two"], "two"),
+            (&[app, "--wrkers=2"], "--workers"),
+            (&[app, "--title="], "title"),
+            (&[app, "--title=a\nb"], "title"),
+            (&[app, "--title=\u{1b}[31m"], "title"),
+            (&[app, "--timeout=soon"], "soon"),
+            (&[app, "--sticky"], "not yet"),
+            (&[app, "another"], "another"),
+        ];
+        for (args, word) in table {
+            let outcome = world.eggctl(&["start", "--daemon"]).args(*args).run();
+            let code = outcome.status.code().unwrap_or(-1);
+            assert!([1, 2].contains(&code), "{outcome:?}");
+            outcome.fails(code).says(word);
+            world.nobody_is_left();
+            assert!(!world.stdout_log().exists(), "a bad configuration opened the log: {args:?}");
+        }
+        for (name, value) in [("PORT", "http"), ("EGG_WORKERS", "many"), ("EGG_APP_CLOSE_TIMEOUT", "x")] {
+            world.eggctl(&["start", "--daemon", app]).env(name, value).run().fails(2).says(name).says(value);
+        }
+        let long = "x".repeat(201);
+        world.eggctl(&["start", "--daemon", app, &format!("--title={long}")]).run().fails(2).says("title");
+        assert_eq!(world.boots("agent"), 0);
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_named_and_nothing_is_started() {
+    world(|world| {
+        let directory = world.directory("logs", &[("file", "")]);
+        symlink(directory.join("victim"), directory.join("dangling")).unwrap();
+        symlink(directory.join("file"), directory.join("link")).unwrap();
+        for name in ["dangling", "link", "file/below.log", "."] {
+            let path = directory.join(name);
+            let outcome = world.start("svc", world.port()).arg(format!("--stdout={}", path.display())).run();
+            world.nobody_is_left();
+            let code = outcome.status.code().unwrap_or(-1);
+            assert!([1, 2].contains(&code), "{outcome:?}");
+            outcome.fails(code).says(directory.to_str().unwrap());
+        }
+        assert!(!directory.join("victim").exists(), "a dangling link was followed");
+        assert_eq!(world.boots("agent"), 0);
+    });
+}

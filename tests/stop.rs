@@ -1,0 +1,222 @@
+//! `stop`: who it finds, who it leaves alone, and that it returns only when everything is gone.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{World, eventually, http, processes, world};
+
+#[test]
+fn stop_returns_when_everything_is_gone_and_gives_a_receipt() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).env("WORKER_CHILD", "plain").env("AGENT_CHILD", "setsid").run().exits(0);
+        let master = world.master("svc");
+        let receipt = world.stop("svc");
+        world.nobody_is_left();
+        receipt.says("svc").says(&master.to_string()).says("ms").does_not_say("kill");
+        assert!(http::try_get(port, "/").is_err(), "the port is still served");
+    });
+}
+
+#[test]
+fn stop_without_anything_running_warns_and_succeeds() {
+    world(|world| {
+        for _twice in 0..2 {
+            let outcome = world.eggctl(&["stop", "--title=svc"]).run();
+            outcome.exits(0).says("svc").says("running");
+            assert!(!outcome.stderr.is_empty(), "a warning goes to stderr: {outcome:?}");
+        }
+        world.start("svc", world.port()).run().exits(0);
+        world.stop("svc");
+        world.eggctl(&["stop", "--title=svc"]).run().exits(0);
+    });
+}
+
+#[test]
+fn a_member_that_ignores_term_is_killed_and_stop_waits_for_it() {
+    world(|world| {
+        world.expect_in_log("SIGKILL");
+        let typed = world.start("svc", world.port()).env("WORKER_TERM", "ignore");
+        typed.env("EGG_APP_CLOSE_TIMEOUT", "400").run().exits(0);
+        world.stop("svc");
+        world.nobody_is_left();
+        assert_eq!(world.events_of("term").len(), 2);
+    });
+}
+
+#[test]
+fn a_master_that_does_not_answer_is_killed_at_the_deadline_and_the_receipt_says_so() {
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        let master = world.master("svc");
+        processes::signal(master, Signal::SIGSTOP);
+        let outcome = world.eggctl(&["stop", "--title=svc", "--timeout=500"]).run();
+        world.nobody_is_left();
+        outcome.exits(0).says("kill").says(&master.to_string());
+    });
+}
+
+#[test]
+fn titles_that_only_begin_alike_are_left_alone() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc2", port).arg("--workers=1").run().exits(0);
+        world.start("svc", world.port()).arg("--workers=1").run().exits(0);
+        world.stop("svc");
+        assert!(world.masters("svc").is_empty());
+        world.eggctl(&["stop", "--title=sv"]).run().exits(0);
+        world.eggctl(&["stop", "--title=SVC2"]).run().exits(0);
+        world.master("svc2");
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc2");
+    });
+}
+
+/// A `sleep` whose arguments look like these.
+fn impostor(words: &[&str]) -> Child {
+    let mut command = Command::new("sh");
+    // The shell reads its script from -c; the words after it are plain arguments that /proc shows.
+    command.arg0(words[0]).args(["-c", "read _"]).args(&words[1..]);
+    command.stdin(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn a_process_that_only_carries_the_words_is_left_alone() {
+    world(|world| {
+        let options = r#"{"title":"svc","baseDir":"/srv"}"#;
+        let mut impostors = vec![
+            // An editor, a grep, a shell history: one argument holds the whole text.
+            impostor(&["vim", &format!("node start-cluster {options} --title=svc")]),
+            impostor(&["grep", "-r", "start-cluster --title=svc"]),
+            impostor(&["tail", "/logs/egg-cluster/lib/app_worker.js", "--title=svc"]),
+            impostor(&["sh", "--title=svc"]),
+        ];
+        world.start("svc", world.port()).arg("--workers=1").run().exits(0);
+        world.stop("svc");
+        world.eggctl(&["stop", "--title=svc"]).run().exits(0);
+        for impostor in &mut impostors {
+            assert!(impostor.try_wait().unwrap().is_none(), "an impostor was ended");
+            impostor.kill().unwrap();
+            impostor.wait().unwrap();
+        }
+    });
+}
+
+#[test]
+fn leftovers_of_a_killed_master_are_found_by_their_cookie_and_cleared() {
+    world(|world| {
+        world.start("svc", world.port()).env("WORKER_CHILD", "plain,setsid").run().exits(0);
+        processes::signal(world.master("svc"), Signal::SIGKILL);
+        eventually("only the grandchildren are left", || {
+            world.alive().len() == 4 && world.alive().iter().all(|process| process.args[0] == "sleep")
+        });
+        let outcome = world.eggctl(&["stop", "--title=svc"]).run();
+        world.nobody_is_left();
+        outcome.exits(0);
+    });
+}
+
+#[test]
+fn without_a_title_the_only_one_running_is_meant_and_of_two_neither() {
+    world(|world| {
+        world.start("one", world.port()).arg("--workers=1").run().exits(0);
+        world.start("two", world.port()).arg("--workers=1").run().exits(0);
+        let refused = world.eggctl(&["stop"]).run();
+        assert!([Some(1), Some(2)].contains(&refused.status.code()), "{refused:?}");
+        refused.says("one").says("two").says("--all");
+        world.master("one");
+        world.master("two");
+        world.stop("one");
+        world.eggctl(&["stop"]).run().exits(0).says("two");
+        world.nobody_is_left();
+    });
+}
+
+#[test]
+fn all_stops_all() {
+    world(|world| {
+        for title in ["one", "two", "three"] {
+            world.start(title, world.port()).arg("--workers=1").run().exits(0);
+        }
+        world.eggctl(&["stop", "--all"]).run().exits(0).says("one").says("two").says("three");
+        world.nobody_is_left();
+    });
+}
+
+#[test]
+fn an_empty_title_is_no_title() {
+    world(|world| {
+        world.start("svc", world.port()).arg("--workers=1").run().exits(0);
+        world.eggctl(&["stop", "--title="]).run().fails(2).says("title");
+        world.master("svc");
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn the_running_can_be_stopped_after_the_state_directory_is_lost() {
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        fs::remove_dir_all(world.state()).unwrap();
+        world.stop("svc");
+        world.nobody_is_left();
+    });
+}
+
+#[test]
+fn a_master_started_by_egg_scripts_is_found_too() {
+    world(|world| {
+        // What egg-scripts runs: node, the path of start-cluster, the options as JSON, the title again.
+        let files = [("start-cluster", "setInterval(() => {}, 1e6); console.log('stands');")];
+        let script = world.directory("egg-scripts/lib", &files).join("start-cluster");
+        let options = r#"{"workers":1,"title":"svc","baseDir":"/srv","framework":"/srv/egg"}"#;
+        let words = ["node", "--no-deprecation", script.to_str().unwrap(), options, "--title=svc"];
+        let master = world.program(&words).spawn();
+        master.says("stands");
+        world.stop("other");
+        assert!(processes::alive(master.pid()));
+        world.stop("svc");
+        master.finish().killed_by(Signal::SIGTERM);
+    });
+}
+
+#[test]
+fn it_does_not_signal_its_own_ancestors() {
+    world(|world| {
+        let eggctl = env!("CARGO_BIN_EXE_eggctl");
+        // A shell that looks like a master of that title and runs the command itself.
+        let script = format!("{eggctl} stop --title=svc; echo survived");
+        let options = r#"{"title":"svc","baseDir":"/srv"}"#;
+        let outcome = world.program(&["sh", "-c", &script, "node", "start-cluster", options, "--title=svc"]).run();
+        outcome.exits(0).says("survived");
+    });
+}
+
+/// A copy of the state's and home's place that another user may use.
+fn open_to_all(world: &World, name: &str) -> String {
+    let directory = world.directory(name, &[]);
+    nix::unistd::chown(&directory, Some(1234.into()), Some(1234.into())).unwrap();
+    directory.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn another_users_master_is_not_touched_and_root_needs_the_users_name() {
+    world(|world| {
+        if !world.has_other_users() {
+            return;
+        }
+        // Root's master, and a user who wants to stop it.
+        world.start("svc", world.port()).arg("--workers=1").run().exits(0);
+        let master = world.master("svc");
+        let state = open_to_all(world, "state-of-1234");
+        let typed = world.eggctl(&["stop", "--title=svc"]).user(1234).env("EGGCTL_STATE_DIR", &state);
+        let outcome = typed.run();
+        assert!([Some(0), Some(4)].contains(&outcome.status.code()), "{outcome:?}");
+        outcome.does_not_say("stopped svc");
+        assert!(processes::alive(master));
+        world.stop("svc");
+    });
+}
