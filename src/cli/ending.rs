@@ -252,3 +252,100 @@ impl Ending {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// A shell that runs `script` with this cookie, and has said that it is up.
+    fn shell(script: &str, cookie: &str) -> Child {
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", &format!("{script}\nread _")])
+            .env(COOKIE, cookie)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        child
+    }
+
+    fn cookie() -> String {
+        crate::state::new_cookie(&"svc".to_owned().try_into().unwrap()).unwrap()
+    }
+
+    fn running(pid: u32) -> Running {
+        let start_ticks = proc::start_ticks(pid).unwrap();
+        Running { kind: Kind::Master, pid, start_ticks, close_grace_ms: 60_000 }
+    }
+
+    fn end(application: &Application, timeout_ms: Option<u64>) -> Receipt {
+        let uid = nix::unistd::geteuid().as_raw();
+        let mut ending = Ending::begin(uid, application, timeout_ms).unwrap();
+        ending.await_masters().unwrap();
+        ending.finish().unwrap()
+    }
+
+    #[test]
+    fn what_bears_the_cookie_of_a_dead_instance_is_ended_and_nothing_else() {
+        let (ours, others) = (cookie(), cookie());
+        let mut polite = shell("echo", &ours);
+        let mut stubborn = shell("trap '' TERM; echo; read _; read _", &ours);
+        let mut stranger = shell("echo", &others);
+        let receipt = end(&Application { cookies: vec![ours], ..Application::default() }, None);
+        assert_eq!(receipt.left_behind, BTreeSet::from([polite.id(), stubborn.id()]));
+        assert_eq!(receipt.left_behind_killed, BTreeSet::from([stubborn.id()]));
+        assert_eq!((receipt.processes, receipt.alive), (2, vec![]));
+        assert_eq!(polite.wait().unwrap().signal(), Some(SIGTERM));
+        assert_eq!(stubborn.wait().unwrap().signal(), Some(SIGKILL));
+        assert!(stranger.try_wait().unwrap().is_none());
+        drop(stranger.stdin.take());
+        assert!(stranger.wait().unwrap().signal().is_none());
+    }
+
+    #[test]
+    fn a_master_deaf_to_term_is_killed_at_the_deadline_and_its_tree_goes_with_it() {
+        let mut master = shell("trap '' TERM; sleep 1000 & echo; read _", "");
+        let child = proc::children(master.id()).unwrap();
+        assert_eq!(child.len(), 1);
+        let receipt = end(&Application { running: vec![running(master.id())], ..Application::default() }, Some(50));
+        assert_eq!(receipt.killed, [master.id()]);
+        assert_eq!(receipt.left_behind, child.into_iter().collect());
+        assert_eq!((receipt.processes, receipt.alive), (2, vec![]));
+        assert_eq!(master.wait().unwrap().signal(), Some(SIGKILL));
+    }
+
+    #[test]
+    fn a_stopped_master_is_woken_to_end_in_order() {
+        let mut master = shell("trap 'exit 7' TERM; echo; read _", "");
+        let pidfd = Pidfd::open(master.id()).unwrap();
+        pidfd.signal(nix::libc::SIGSTOP).unwrap();
+        while proc::stat(master.id()).unwrap().state != 'T' {}
+        let receipt = end(&Application { running: vec![running(master.id())], ..Application::default() }, None);
+        assert_eq!((receipt.killed, receipt.alive), (vec![], vec![]));
+        assert_eq!(master.wait().unwrap().code(), Some(7));
+    }
+
+    #[test]
+    fn another_process_with_the_same_pid_is_left_alone() {
+        let mut innocent = shell("echo", "");
+        let mut before = running(innocent.id());
+        before.start_ticks -= 1;
+        let receipt = end(&Application { running: vec![before], ..Application::default() }, None);
+        assert_eq!((receipt.processes, receipt.masters), (0, vec![]));
+        assert!(innocent.try_wait().unwrap().is_none());
+        drop(innocent.stdin.take());
+        innocent.wait().unwrap();
+    }
+
+    #[test]
+    fn this_command_and_its_ancestors_are_spared_even_with_the_cookie() {
+        let parent = std::os::unix::process::parent_id();
+        let receipt = end(&Application { running: vec![running(parent)], ..Application::default() }, None);
+        assert_eq!((receipt.spared, receipt.processes), (vec![parent], 0));
+    }
+}

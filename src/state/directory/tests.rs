@@ -248,7 +248,7 @@ fn a_holder_that_cannot_be_seen_is_elsewhere() {
     let place = Place::new();
     let directory = place.open();
     // This process itself never counts as a holder in sight: its lock stands for one of another namespace.
-    let lock = lock_now(&directory, "svc");
+    let _lock = lock_now(&directory, "svc");
     let away = Record { pid_namespace: 1, ..record("svc") };
     directory.write_record(&away).unwrap();
     match directory.holder(&title("svc")).unwrap() {
