@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
@@ -85,9 +85,11 @@ fn choose(found: Applications, place: Option<&Path>) -> Result<Applications, Fai
         Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
         None => cwd,
     };
+    // Both resolved now: a deployment's `current` may lead elsewhere than when the application started.
+    let is_base = |dir: &PathBuf| dir.canonicalize().ok().is_some_and(|dir| base_dir.as_ref() == Some(&dir));
     let is_here = |(found, application): &(&String, &Application)| {
         title.as_ref().is_some_and(|title| title.as_str() == found.as_str())
-            || base_dir.as_ref().is_some_and(|here| application.base_dirs.contains(here))
+            || application.base_dirs.iter().any(is_base)
     };
     let here: Vec<String> = found.iter().filter(is_here).map(|(title, _)| title.clone()).collect();
     let is_running = |application: &Application| !application.running.is_empty();

@@ -68,6 +68,7 @@ fn record(text: &str) -> Record {
         host: None,
         node: "/usr/bin/node".into(),
         node_flags: Vec::new(),
+        preload: true,
         worker_close_grace_ms: 5_000,
         agent_close_grace_ms: 5_000,
         environment: Vec::new(),
