@@ -4,8 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::options::{Application, Options};
-use crate::state::new_cookie;
+use crate::state::{RecordPhase, new_cookie};
 use crate::sys::clock::monotonic_ms;
 
 /// A directory of its own for one test, gone with it.
@@ -48,33 +47,25 @@ fn title(text: &str) -> Title {
     Title::try_from(text.to_owned()).unwrap()
 }
 
+/// A record of this process.
 fn record(text: &str) -> Record {
     let title = title(text);
     let cookie = new_cookie(&title).unwrap();
-    Record::of_self(&Options {
+    Record {
+        format: 1,
+        version: "0.1.0".into(),
         title,
-        name: "svc".into(),
-        base_dir: "/srv/app".into(),
-        application: Application::Node { script: "/srv/app/app.js".into(), agent: None },
-        workers: 1,
-        port: None,
-        env: None,
-        daemon: true,
-        stdout: "/dev/null".into(),
-        stderr: "/dev/null".into(),
-        timeout_ms: 1,
-        ignore_stderr: false,
-        preload: true,
-        host: None,
-        node: "/usr/bin/node".into(),
-        node_flags: Vec::new(),
-        preload: true,
-        worker_close_grace_ms: 5_000,
-        agent_close_grace_ms: 5_000,
-        environment: Vec::new(),
+        pid: std::process::id(),
+        start_ticks: proc::start_ticks(std::process::id()).unwrap(),
+        boot_id: proc::boot_id().unwrap(),
+        pid_namespace: proc::pid_namespace().unwrap(),
+        phase: RecordPhase::Running,
         cookie,
-    })
-    .unwrap()
+        base_dir: "/srv/app".into(),
+        address: Some("http://127.0.0.1:7001".into()),
+        started_at_ms: 1,
+        close_grace_ms: 10_000,
+    }
 }
 
 /// Takes a lock that is free, or is about to be: a process that another test is just spawning has a copy of every
