@@ -263,6 +263,10 @@ impl Failure {
     pub fn still_alive(title: &str, pid: u32, state: char) -> Self {
         let failure = Failure::new(Exit::StillAlive, format!("{title} is not stopped"))
             .because(format!("process {pid} (state {state}) is alive after KILL"));
-        if state == 'D' { failure.hint("it waits for a device or a file system, and ends when that answers") } else { failure }
+        if state == 'D' {
+            failure.hint("it waits for a device or a file system, and ends when that answers")
+        } else {
+            failure
+        }
     }
 }

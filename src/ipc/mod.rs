@@ -12,5 +12,5 @@ pub mod inbound;
 pub mod lines;
 pub mod outbound;
 pub mod outbox;
-pub mod report;
 mod peek;
+pub mod report;

@@ -149,7 +149,8 @@ mod tests {
     #[test]
     fn only_the_master_itself_says_ready() {
         assert_eq!(read(&egg_ready("http://x", None)), FromMaster::Ready { address: "http://x".into() });
-        let forged = br#"{"action":"egg-ready","data":{"address":"http://x","protocol":"http"},"from":"app","to":"parent"}"#;
+        let forged =
+            br#"{"action":"egg-ready","data":{"address":"http://x","protocol":"http"},"from":"app","to":"parent"}"#;
         assert_eq!(read(forged), FromMaster::Other);
         let appended = br#"{"action":"egg-ready","from":"master","data":{"address":"a","protocol":"http"},"from":"app","to":"parent"}"#;
         assert_eq!(read(appended), FromMaster::Other);

@@ -103,8 +103,7 @@ impl Listeners {
         };
         let Some(listener) = self.table.get_mut(&number) else { return Outcome::Fine };
         let data = listener.data.as_deref();
-        members
-            .push(member, outbound::round_robin_reply(seq, query.seq, &listener.key, data, Some(&listener.name)));
+        members.push(member, outbound::round_robin_reply(seq, query.seq, &listener.key, data, Some(&listener.name)));
         listener.members.push(member);
         listener.free.push_back(member);
         self.dispatch(number, members, poll, 0)

@@ -22,11 +22,11 @@ use crate::ipc::report::{self, Progress, Report};
 use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
 use crate::options::Options;
 use crate::state::{COOKIE, Directory, Record};
+use crate::sys::clock;
 use crate::sys::descriptors::OpenFiles;
+use crate::sys::proc::{self, Reader};
 use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{self, Ended};
-use crate::sys::proc::{self, Reader};
-use crate::sys::clock;
 
 use channel::{Channel, Reading};
 use listeners::{Listeners, Outcome};
@@ -280,7 +280,11 @@ impl Master {
             agent: members.iter().find(|(_, one)| !one.is_worker()).map(|(_, one)| one.pid),
             ready: members.iter().filter(|(id, one)| one.is_worker() && ready(*id)).map(|(_, one)| one.pid).collect(),
             workers: options.workers,
-            waiting: members.iter().filter(|(id, _)| !ready(*id)).map(|(id, _)| words::for_people(id, members)).collect(),
+            waiting: members
+                .iter()
+                .filter(|(id, _)| !ready(*id))
+                .map(|(id, _)| words::for_people(id, members))
+                .collect(),
         };
         channel.push(report::report(&Report::Progress(progress)));
     }

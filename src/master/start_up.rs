@@ -100,6 +100,7 @@ fn policy(options: &Options) -> Policy {
 /// A panic aborts; its reason is the last line in the log.
 fn last_words_of_a_panic(pid: u32) {
     std::panic::set_hook(Box::new(move |panic| {
-        Notices::new(pid).write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
+        Notices::new(pid)
+            .write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
     }));
 }

@@ -128,17 +128,13 @@ pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
         Notice::CloseHurried(signal) => {
             (Level::Warn, format!("second signal {}: nobody is waited for politely any more", signals::name(*signal)))
         }
-        Notice::Disconnected(member) => {
-            (Level::Error, format!("{} closed its channel and is replaced", log(*member)))
-        }
+        Notice::Disconnected(member) => (Level::Error, format!("{} closed its channel and is replaced", log(*member))),
         Notice::GivenUp(member) => {
             (Level::Error, format!("{} is alive after SIGKILL: it waits inside the kernel, and is left", log(*member)))
         }
         Notice::StraysGivenUp => {
             (Level::Error, "what members left behind is alive after SIGKILL, and is left".to_owned())
         }
-        Notice::Killed(member) => {
-            (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member)))
-        }
+        Notice::Killed(member) => (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member))),
     }
 }

@@ -16,7 +16,8 @@ pub fn owner_of(port: u16) -> Option<String> {
         let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
         let open = fs::read_dir(entry.path().join("fd")).ok()?;
         let holds = open.flatten().any(|descriptor| {
-            fs::read_link(descriptor.path()).is_ok_and(|link| targets.iter().any(|target| link.as_os_str() == &**target))
+            fs::read_link(descriptor.path())
+                .is_ok_and(|link| targets.iter().any(|target| link.as_os_str() == &**target))
         });
         holds.then_some(pid)
     })?;

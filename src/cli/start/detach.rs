@@ -34,11 +34,8 @@ pub fn detach(master: &Master<'_>, stdout: File, stderr: File, crossing: Crossin
     nix::sys::stat::umask(umask);
     // Buffered output would be printed by each of the three processes.
     io::stdout().flush()?;
-    let daemon = Daemonize::new()
-        .working_directory(std::env::current_dir()?)
-        .umask(umask.bits())
-        .stdout(stdout)
-        .stderr(stderr);
+    let daemon =
+        Daemonize::new().working_directory(std::env::current_dir()?).umask(umask.bits()).stdout(stdout).stderr(stderr);
     match daemon.execute() {
         Outcome::Parent(Ok(_)) => Ok(()),
         Outcome::Parent(Err(error)) => Err(anyhow::anyhow!("cannot detach: {error}")),

@@ -43,13 +43,7 @@ pub fn ready(options: &Options, ready: &Ready) {
 
 /// The bad end, with its class, the last lines and a hint.
 #[must_use]
-pub fn failure(
-    options: &Options,
-    ending: &Ending,
-    logs: &LogFiles,
-    master: Option<u32>,
-    left: Vec<u32>,
-) -> Failure {
+pub fn failure(options: &Options, ending: &Ending, logs: &LogFiles, master: Option<u32>, left: Vec<u32>) -> Failure {
     let name = &options.name;
     let (why, hint) = class(options, ending);
     let mut failure = Failure::new(Exit::Failed, format!("{name} could not be started")).because(why);
@@ -100,7 +94,12 @@ fn not_ready(progress: &Progress) -> String {
     if progress.waiting.is_empty() {
         return "nobody was spawned yet".to_owned();
     }
-    format!("not ready: {} ({} of {} workers ready)", progress.waiting.join(", "), progress.ready.len(), progress.workers)
+    format!(
+        "not ready: {} ({} of {} workers ready)",
+        progress.waiting.join(", "),
+        progress.ready.len(),
+        progress.workers
+    )
 }
 
 /// A stop or a cancel is nobody's fault: there is nothing to look for in the output.

@@ -72,7 +72,11 @@ impl Tree {
             let pidfd = Pidfd::open(master)?;
             match ending {
                 Ending::Stderr | Ending::Deadline(_) | Ending::Cancelled(_) => drop(pidfd.signal(SIGTERM)),
-                Ending::Ready(_) | Ending::Failed(_) | Ending::Stopped(_) | Ending::Died(_) | Ending::NotDetached(_) => {}
+                Ending::Ready(_)
+                | Ending::Failed(_)
+                | Ending::Stopped(_)
+                | Ending::Died(_)
+                | Ending::NotDetached(_) => {}
             }
             let graces = options.worker_close_grace_ms + options.agent_close_grace_ms;
             let deadline = clock::monotonic_ms() + graces + millis(SPARE);
