@@ -12,7 +12,14 @@ use crate::error::Failure;
 
 /// The command line.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "eggctl", version, about, disable_help_subcommand = true, args_override_self = true, max_term_width = 100)]
+#[command(
+    name = "eggctl",
+    version,
+    about,
+    disable_help_subcommand = true,
+    args_override_self = true,
+    max_term_width = 100
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

@@ -226,6 +226,11 @@ impl World {
         self.allowed.push(words.to_owned());
     }
 
+    /// The notices of a member's death and of the new one may be in the logs when the test ends.
+    pub fn expect_a_death(&mut self) {
+        ["closed its channel", " died (code: ", ": new member now"].map(|words| self.expect_in_log(words));
+    }
+
     // -- the end
 
     /// The end of every test: nobody is left, and no log holds a line that the test did not announce.
