@@ -114,7 +114,7 @@ fn a_blocked_worker_does_not_stop_the_others() {
         let clients: Vec<_> = (0..20).map(|_| thread::spawn(move || http::try_get(port, "/"))).collect();
         eventually("all but one are answered", || clients.iter().filter(|client| client.is_finished()).count() >= 19);
         processes::signal(blocked, Signal::SIGKILL);
-        world.expect_in_log("died");
+        world.expect_a_death();
         for client in clients {
             let reply = client.join().unwrap().expect("a connection that nobody had taken was lost");
             assert_ne!(reply.pid(), blocked);
@@ -127,7 +127,7 @@ fn a_blocked_worker_does_not_stop_the_others() {
 #[test]
 fn with_its_only_worker_blocked_connections_wait_for_the_replacement() {
     world(|world| {
-        world.expect_in_log("died");
+        world.expect_a_death();
         let port = world.port();
         world.start("svc", port).arg("--workers=1").run().exits(0);
         let blocking = thread::spawn(move || http::try_get(port, "/block?ms=600000"));

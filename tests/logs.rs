@@ -22,6 +22,7 @@ fn logs(world: &World, name: &str) -> Vec<(String, String)> {
 fn what_members_print_is_in_the_logs() {
     world(|world| {
         world.expect_in_log("to stderr");
+        world.expect_in_log("to stdout");
         let port = world.port();
         world.start("svc", port).run().exits(0);
         http::get(port, "/print?text=to+stdout");
@@ -37,14 +38,16 @@ fn what_members_print_is_in_the_logs() {
 #[test]
 fn old_logs_are_renamed_with_a_time_stamp_and_never_overwritten() {
     world(|world| {
-        let typed = |text: &str| {
+        world.expect_in_log(" run");
+        world.expect_in_log("noise");
+        let run = |world: &World, text: &str| {
             let typed = world.start("svc", world.port()).args(["--workers=1", "--ignore-stderr"]);
             typed.env("WORKER", format!("stdout:{text}")).env("AGENT", "stderr:noise").run().exits(0);
             world.stop("svc");
         };
         // Fast enough that some of them fall into one second.
         for text in ["first run", "second run", "third run", "fourth run"] {
-            typed(text);
+            run(world, text);
         }
         let kept = logs(world, "master-stdout.log");
         assert_eq!(kept.len(), 4, "{kept:?}");
@@ -81,11 +84,11 @@ fn a_link_is_refused_and_an_unwritable_directory_is_named() {
         let outcome = world.start("svc", world.port()).run();
         outcome.fails(1).says("link").says(logs.join("master-stdout.log").to_str().unwrap());
         assert!(!world.work().join("victim").exists());
+        fs::remove_file(logs.join("master-stdout.log")).unwrap();
         // A directory that nobody, not even root, can write to.
         let typed = world.start("svc", world.port()).arg("--stderr=/proc/nowhere/err.log");
         let outcome = typed.run();
         world.nobody_is_left();
         outcome.fails(1).says("/proc/nowhere");
-        fs::remove_file(logs.join("master-stdout.log")).unwrap();
     });
 }

@@ -24,7 +24,7 @@ fn listen(world: &World, workers: &[u32]) {
 #[test]
 fn a_killed_worker_is_replaced_while_the_other_serves() {
     world(|world| {
-        world.expect_in_log("died");
+        world.expect_a_death();
         let port = world.port();
         world.start("svc", port).run().exits(0);
         let master = world.master("svc");
@@ -61,7 +61,7 @@ fn a_worker_that_exits_or_throws_is_replaced() {
 #[test]
 fn a_dead_agent_is_replaced_and_the_workers_stay() {
     world(|world| {
-        world.expect_in_log("died");
+        world.expect_a_death();
         let port = world.port();
         world.start("svc", port).run().exits(0);
         let master = world.master("svc");
@@ -152,7 +152,7 @@ fn many_deaths_are_backed_off_from_and_never_given_up() {
 }
 
 fn replaces_nobody_in(world: &mut World, env: &str) {
-    world.expect_in_log("died");
+    world.expect_a_death();
     world.expect_in_log("don't fork");
     let port = world.port();
     world.start("svc", port).arg(format!("--env={env}")).run().exits(0);

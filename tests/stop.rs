@@ -1,12 +1,13 @@
 //! `stop`: who it finds, who it leaves alone, and that it returns only when everything is gone.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{World, eventually, http, processes, world};
+use crate::harness::{Background, World, eventually, http, processes, world};
 
 #[test]
 fn stop_returns_when_everything_is_gone_and_gives_a_receipt() {
@@ -16,7 +17,7 @@ fn stop_returns_when_everything_is_gone_and_gives_a_receipt() {
         let master = world.master("svc");
         let receipt = world.stop("svc");
         world.nobody_is_left();
-        receipt.says("svc").says(&master.to_string()).says("ms").does_not_say("kill");
+        receipt.says("svc").says(&master.to_string()).says(" s").does_not_say("kill");
         assert!(http::try_get(port, "/").is_err(), "the port is still served");
     });
 }
@@ -48,14 +49,23 @@ fn a_member_that_ignores_term_is_killed_and_stop_waits_for_it() {
 }
 
 #[test]
-fn a_master_that_does_not_answer_is_killed_at_the_deadline_and_the_receipt_says_so() {
+fn a_stopped_master_is_continued_and_closes() {
     world(|world| {
         world.start("svc", world.port()).run().exits(0);
-        let master = world.master("svc");
-        processes::signal(master, Signal::SIGSTOP);
+        processes::signal(world.master("svc"), Signal::SIGSTOP);
+        world.stop("svc");
+        world.nobody_is_left();
+    });
+}
+
+#[test]
+fn a_master_that_ignores_term_is_killed_at_the_deadline_and_the_receipt_says_so() {
+    world(|world| {
+        let master = egg_scripts_master(world, "process.on('SIGTERM', () => {});");
         let outcome = world.eggctl(&["stop", "--title=svc", "--timeout=500"]).run();
         world.nobody_is_left();
-        outcome.exits(0).says("kill").says(&master.to_string());
+        outcome.exits(0).says("kill").says(&master.pid().to_string());
+        master.finish().killed_by(Signal::SIGKILL);
     });
 }
 
@@ -166,16 +176,20 @@ fn the_running_can_be_stopped_after_the_state_directory_is_lost() {
     });
 }
 
+/// What egg-scripts runs: node, the path of start-cluster, the options as JSON, the title again.
+fn egg_scripts_master(world: &World, script: &str) -> Background {
+    let script = format!("{script} setInterval(() => {{}}, 1e6); console.log('stands');");
+    let path = world.directory("egg-scripts/lib", &[("start-cluster", &script)]).join("start-cluster");
+    let options = r#"{"workers":1,"title":"svc","baseDir":"/srv","framework":"/srv/egg"}"#;
+    let master = world.program(&["node", "--no-deprecation", path.to_str().unwrap(), options, "--title=svc"]).spawn();
+    master.says("stands");
+    master
+}
+
 #[test]
 fn a_master_started_by_egg_scripts_is_found_too() {
     world(|world| {
-        // What egg-scripts runs: node, the path of start-cluster, the options as JSON, the title again.
-        let files = [("start-cluster", "setInterval(() => {}, 1e6); console.log('stands');")];
-        let script = world.directory("egg-scripts/lib", &files).join("start-cluster");
-        let options = r#"{"workers":1,"title":"svc","baseDir":"/srv","framework":"/srv/egg"}"#;
-        let words = ["node", "--no-deprecation", script.to_str().unwrap(), options, "--title=svc"];
-        let master = world.program(&words).spawn();
-        master.says("stands");
+        let master = egg_scripts_master(world, "");
         world.stop("other");
         assert!(processes::alive(master.pid()));
         world.stop("svc");
@@ -199,6 +213,7 @@ fn it_does_not_signal_its_own_ancestors() {
 fn open_to_all(world: &World, name: &str) -> String {
     let directory = world.directory(name, &[]);
     nix::unistd::chown(&directory, Some(1234.into()), Some(1234.into())).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     directory.to_str().unwrap().to_owned()
 }
 

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::io;
 
 use nix::errno::Errno;
-use nix::libc::{SIGCONT, SIGKILL, SIGTERM};
 
 use super::masters::{Application, Kind, Running};
 use crate::state::COOKIE;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
+use crate::sys::signals::{SIGCONT, SIGKILL, SIGTERM};
 
 /// What is added to the graces of a master before KILL, in milliseconds.
 const SPARE_MS: u64 = 2_000;

@@ -103,16 +103,16 @@ impl World {
         Typed(command)
     }
 
-    /// `eggctl start --daemon --title=TITLE --port=PORT --workers=2 tests/fixtures/app`, to be given more.
+    /// `eggctl start --daemon --title=TITLE --port=PORT tests/fixtures/app` with two workers, to be given more.
     pub fn start(&self, title: &str, port: u16) -> Typed {
         let (title, port) = (format!("--title={title}"), format!("--port={port}"));
-        self.eggctl(&["start", "--daemon", &title, &port, "--workers=2"]).arg(self.fixture("app"))
+        self.eggctl(&["start", "--daemon", &title, &port]).env("EGG_WORKERS", "2").arg(self.fixture("app"))
     }
 
     /// The same without `--daemon`.
     pub fn foreground(&self, title: &str, port: u16) -> Typed {
         let (title, port) = (format!("--title={title}"), format!("--port={port}"));
-        self.eggctl(&["start", &title, &port, "--workers=2"]).arg(self.fixture("app"))
+        self.eggctl(&["start", &title, &port]).env("EGG_WORKERS", "2").arg(self.fixture("app"))
     }
 
     /// `eggctl stop --title=TITLE`, which must succeed and leave nobody.
@@ -226,13 +226,23 @@ impl World {
         self.allowed.push(words.to_owned());
     }
 
+    /// The notices of a member's death and of the new one may be in the logs when the test ends.
+    pub fn expect_a_death(&mut self) {
+        ["closed its channel", " died (code: ", ": new member now"].map(|words| self.expect_in_log(words));
+    }
+
     // -- the end
 
     /// The end of every test: nobody is left, and no log holds a line that the test did not announce.
     pub(super) fn nothing_is_left(&self) {
         self.nobody_is_left();
         eventually("the last zombie is reaped", || self.processes().is_empty());
-        for entry in fs::read_dir(self.home().join("logs")).into_iter().flatten().flatten() {
+        for entry in fs::read_dir(self.home().join("logs"))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter(|entry| entry.path().is_file())
+        {
             let text = String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned();
             let about_errors = entry.file_name().to_string_lossy().contains("stderr");
             for line in text.lines() {
@@ -252,10 +262,12 @@ impl World {
     }
 }
 
-/// A line that any good run may hold: the master's ordinary notices. Everything else a test must announce.
+/// A line that any good run may hold: the master's notices of a start and of a close. All others a test announces.
 fn is_ordinary(line: &str) -> bool {
-    const WORRYING: &[&str] =
-        &["panic", "error", "failed", "died", "killed", "warning", "dropped", "rubbish", "refused"];
-    let line = line.to_lowercase();
-    !WORRYING.iter().any(|word| line.contains(word))
+    let Some((_, text)) = line.split_once(" [master] ").filter(|(stamp, _)| stamp.contains(" INFO ")) else {
+        return false;
+    };
+    text.contains(" started") && text.ends_with("ms)")
+        || text == "master is killed by signal SIGTERM, closing"
+        || text == "exit with code:0"
 }

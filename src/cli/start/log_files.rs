@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
 
 use crate::error::{Exit, Failure};
 use crate::sys::clock;
@@ -57,15 +57,15 @@ fn open_one(path: &Path) -> Result<File, Failure> {
         Err(error) => return Err(failure(path, &error)),
     }
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create_new(true).mode(0o640).custom_flags(nix::libc::O_NOFOLLOW);
+    options.read(true).append(true).create_new(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits());
     options.open(path).map_err(|error| failure(path, &error))
 }
 
 /// A device or a pipe that somebody else reads: written to as it is. A pipe without a reader is an error, not a wait.
 fn open_device(path: &Path, pipe: bool) -> io::Result<File> {
-    let flags = nix::libc::O_NOFOLLOW | if pipe { nix::libc::O_NONBLOCK } else { 0 };
+    let flags = OFlag::O_NOFOLLOW.bits() | if pipe { OFlag::O_NONBLOCK.bits() } else { 0 };
     let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
-    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_APPEND))?;
+    nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     Ok(file)
 }
 

@@ -1,3 +1,5 @@
+//! The state directory, the lock and the record, tried on real files and processes.
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Child, Command, Stdio};
 use std::sync::Barrier;
