@@ -23,8 +23,8 @@ type Applications = BTreeMap<String, Application>;
 /// # Errors
 /// A [`Failure`]: what was typed is wrong, not permitted, or something is alive in spite of everything.
 pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
-    let title = flags.title.as_ref().map(|title| checked_title(title)).transpose()?;
-    let timeout_ms = flags.timeout.as_ref().map(|timeout| checked_timeout(timeout)).transpose()?;
+    let title = flags.checked_title()?;
+    let timeout_ms = flags.checked_timeout_ms()?;
     let uid = checked_user(flags.user.as_deref())?;
     let directory = Directory::of_uid(uid)?;
     // One descriptor for each process that is waited for.
@@ -37,18 +37,6 @@ pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
     };
     let asked = title.as_ref().map_or_else(String::new, |title| format!(" with title {}", title.as_str()));
     Stop { uid, directory, timeout_ms }.stop(&chosen, &asked)
-}
-
-fn checked_title(title: &str) -> Result<Title, Failure> {
-    Title::try_from(title.to_owned()).map_err(|why| {
-        Failure::new(Exit::Usage, format!("the title {why}")).hint("`eggctl stop --all` stops every application")
-    })
-}
-
-fn checked_timeout(timeout: &str) -> Result<u64, Failure> {
-    timeout.parse().map_err(|_| {
-        Failure::new(Exit::Usage, format!("`--timeout={timeout}`")).because("not a number of milliseconds")
-    })
 }
 
 /// The uid whose applications are meant: the caller's own, or for root anybody's.

@@ -128,7 +128,7 @@ pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
         Notice::CloseHurried(signal) => {
             (Level::Warn, format!("second signal {}: nobody is waited for politely any more", signals::name(*signal)))
         }
-        Notice::Disconnected(member) => (Level::Error, format!("{} closed its channel and is replaced", log(*member))),
+        Notice::Disconnected(member) => (Level::Info, format!("{} closed its channel", log(*member))),
         Notice::GivenUp(member) => {
             (Level::Error, format!("{} is alive after SIGKILL: it waits inside the kernel, and is left", log(*member)))
         }

@@ -13,6 +13,7 @@ mod not_yet;
 mod place;
 mod program;
 mod resolve;
+mod stop;
 mod surroundings;
 #[cfg(test)]
 mod tests;
