@@ -84,6 +84,15 @@ pub fn read(line: &[u8]) -> Inbound<'_> {
     inbound.unwrap_or(Inbound::Rubbish(Rubbish::NotJson))
 }
 
+/// The frame of Node's own behind the rubbish that a member has written before it without a newline. Without it a lost
+/// ACK would keep that member's channel shut for ever.
+#[must_use]
+pub fn behind_rubbish(line: &[u8]) -> Option<&[u8]> {
+    const BEGINNING: &[u8] = br#"{"cmd":"NODE_"#;
+    let start = memchr::memmem::find(line.get(1..)?, BEGINNING)? + 1;
+    line.get(start..)
+}
+
 fn object(json: &str) -> Option<Inbound<'_>> {
     let [cmd, action, to, receiver_pid, receiver_worker_id, data] =
         peek::fields(json, ["cmd", "action", "to", "receiverPid", "receiverWorkerId", "data"])?;
@@ -147,6 +156,14 @@ fn receiver(value: &RawValue) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn a_frame_of_nodes_own_is_found_behind_half_a_line() {
+        let line = br#"{"action":"half a{"cmd":"NODE_HANDLE_ACK"}"#;
+        assert!(matches!(read(line), Inbound::Rubbish(Rubbish::NotJson)));
+        assert!(matches!(behind_rubbish(line).map(read), Some(Inbound::HandleAck)));
+        assert_eq!(behind_rubbish(br#"{"action":"{\"cmd\":\"NODE_HANDLE_ACK\"}"#), None);
+    }
+
     use super::*;
 
     fn envelope(line: &str) -> Envelope<'_> {

@@ -1,13 +1,14 @@
 //! What members and the parent say: cluster requests go to the listeners, readiness to the lifecycle, messages onwards.
 
 use crate::app;
-use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord};
+use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
 use crate::lifecycle::{Event, MemberId, Role};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 
+use super::channel::Channel;
 use super::notices::{Level, Often};
 use super::{Carried, Master, words};
 
@@ -23,19 +24,34 @@ impl Master {
                 return self.warn(Often::TooLong, from, &format!("sent a frame of {bytes} bytes: dropped"));
             }
         };
-        match inbound::read(line) {
-            Inbound::User(envelope) => self.take_message(from, &envelope),
-            Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
-            Inbound::HandleAck => self.with_channel(from, super::channel::Channel::acknowledged),
-            Inbound::HandleNack => self.with_channel(from, super::channel::Channel::refused),
-            Inbound::Handle { .. } => self.take_handle(from),
-            Inbound::Preload(PreloadWord::Drained) => self.tell(Event::Drained(from)),
-            Inbound::Internal => {}
-            Inbound::Rubbish(rubbish) => self.warn(rubbish.into(), from, "sent something that is no message: ignored"),
+        let inbound = inbound::read(line);
+        let behind = match inbound {
+            Inbound::Rubbish(Rubbish::NotJson) => inbound::behind_rubbish(line),
+            _ => None,
+        };
+        self.take_frame(from, &inbound);
+        // Once: what is behind that is rubbish again is told already.
+        if let Some(inbound) = behind.map(inbound::read).filter(|inbound| !matches!(inbound, Inbound::Rubbish(_))) {
+            self.take_frame(from, &inbound);
         }
     }
 
-    fn with_channel(&mut self, member: MemberId, act: fn(&mut super::channel::Channel)) {
+    fn take_frame(&mut self, from: MemberId, frame: &Inbound<'_>) {
+        match frame {
+            Inbound::User(envelope) => self.take_message(from, envelope),
+            Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
+            Inbound::HandleAck => self.with_channel(from, Channel::acknowledged),
+            Inbound::HandleNack => self.with_channel(from, Channel::refused),
+            Inbound::Handle { .. } => self.take_handle(from),
+            Inbound::Preload(PreloadWord::Drained) => self.tell(Event::Drained(from)),
+            Inbound::Internal => {}
+            Inbound::Rubbish(rubbish) => {
+                self.warn((*rubbish).into(), from, "sent something that is no message: ignored");
+            }
+        }
+    }
+
+    fn with_channel(&mut self, member: MemberId, act: fn(&mut Channel)) {
         if let Some(channel) = self.carried.members.channel(member) {
             act(channel);
         }
@@ -54,29 +70,29 @@ impl Master {
         }
     }
 
-    fn take_cluster_frame(&mut self, from: MemberId, frame: ClusterFrame<'_>) {
+    fn take_cluster_frame(&mut self, from: MemberId, frame: &ClusterFrame<'_>) {
         let now = clock::monotonic_ms();
         let Carried { listeners, members, .. } = &mut self.carried;
         match frame {
             ClusterFrame::Online | ClusterFrame::OtherReply => {}
             ClusterFrame::QueryServer(query) => {
-                let outcome = listeners.query(from, &query, members, &self.poll);
+                let outcome = listeners.query(from, query, members, &self.poll);
                 self.note(outcome);
             }
-            ClusterFrame::Listening(listening) => self.take_listening(from, &listening),
-            ClusterFrame::Close { key, .. } => listeners.leave(from, &key, &self.poll),
+            ClusterFrame::Listening(listening) => self.take_listening(from, listening),
+            ClusterFrame::Close { key, .. } => listeners.leave(from, key, &self.poll),
             ClusterFrame::ExitedAfterDisconnect { seq } => {
                 listeners.leave_dispatch(from);
-                members.push(from, outbound::plain_reply(listeners.next_seq(), seq));
+                members.push(from, outbound::plain_reply(listeners.next_seq(), *seq));
             }
             ClusterFrame::Accepted { ack, accepted } => {
-                let outcome = listeners.answered(ack, accepted, members, &self.poll, now);
+                let outcome = listeners.answered(*ack, *accepted, members, &self.poll, now);
                 self.note(outcome);
             }
             ClusterFrame::Unknown { act, seq } => {
                 if let Some(seq) = seq {
                     let errno = nix::errno::Errno::ENOSYS as i32;
-                    members.push(from, outbound::error_reply(listeners.next_seq(), seq, "", None, errno));
+                    members.push(from, outbound::error_reply(listeners.next_seq(), *seq, "", None, errno));
                 }
                 self.warn(Often::UnknownRequest, from, &format!("asked for `{act}`, which is not known"));
             }
