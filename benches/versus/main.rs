@@ -1,1 +1,106 @@
-fn main() {}
+//! Side by side with the peers, in one run: `cargo bench --bench versus [-- ROW…]`.
+//!
+//! Rows: `start`, `cpu`, `rss`, `idle`, `crash`, `stop`, `lookup`; all of them without a name. Every contestant runs in
+//! namespaces of its own; rounds are interleaved, because only ratios within one run count on a machine that others
+//! share. Prints a Markdown table and exits 1 when a required ratio is missed.
+#![allow(missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
+
+mod contestant;
+mod peers;
+mod scenes;
+mod table;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::thread;
+
+use contestant::Contestant::{self, Daemontools, EggScripts, Ours, Pm2Cluster, Pm2Fork};
+use scenes::Scene;
+use table::{Required, Row};
+
+/// The samples of each contestant, by what was measured.
+pub type Samples = BTreeMap<(&'static str, Contestant), Vec<f64>>;
+
+const ROWS: &[Row] = &[
+    Row { name: "start", what: "start: the command returns", unit: "ms", required: &[] },
+    Row {
+        name: "cpu",
+        what: "CPU of command and master until ready",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 40.0)],
+    },
+    Row { name: "rss", what: "resident memory of the master", unit: "MB", required: &[Required::AtMost(5.0)] },
+    Row { name: "idle", what: "wake-ups of the master in 20 s idle", unit: "", required: &[Required::AtMost(0.0)] },
+    Row {
+        name: "crash",
+        what: "SIGKILL of the process to its successor",
+        unit: "ms",
+        required: &[Required::EitherRatio([(Daemontools, 1.5), (Pm2Fork, 0.25)])],
+    },
+    Row {
+        name: "stop",
+        what: "stop: the command returns",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 12.0)],
+    },
+    Row {
+        name: "lookup",
+        what: "`stop` of a title nobody has, among 5,000 processes",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 20.0)],
+    },
+];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench").peekable();
+    if words.next_if_eq("--inside").is_some() {
+        scenes::inside(&words.collect::<Vec<_>>());
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<String> = words.collect();
+    if let Some(unknown) = wanted.iter().find(|word| !ROWS.iter().any(|row| row.name == word.as_str())) {
+        let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        eprintln!("no row is called {unknown}; there are {}", names.join(", "));
+        return ExitCode::from(2);
+    }
+    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|word| word == row);
+    peers::install();
+    let mut samples = Samples::new();
+    if ["start", "cpu", "rss"].into_iter().any(is_wanted) {
+        rounds(&mut samples, 9, Scene::Start, &[Ours, EggScripts, Pm2Cluster]);
+    }
+    if is_wanted("crash") {
+        rounds(&mut samples, 9, Scene::Crash, &[Ours, Daemontools, Pm2Fork]);
+    }
+    if is_wanted("stop") {
+        rounds(&mut samples, 5, Scene::Stop, &[Ours, EggScripts, Pm2Cluster]);
+    }
+    if is_wanted("lookup") {
+        take(&mut samples, Scene::Lookup.play(Ours));
+    }
+    if is_wanted("idle") {
+        // At the same time: what counts is whether anything happens at all.
+        let playing = [Ours, EggScripts, Pm2Cluster].map(|who| thread::spawn(move || Scene::Idle.play(who)));
+        playing.into_iter().for_each(|scene| take(&mut samples, scene.join().unwrap()));
+    }
+    let shown: Vec<&Row> = ROWS.iter().filter(|row| is_wanted(row.name)).collect();
+    if table::print(&shown, &samples) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Plays the scene `count` times with each contestant in turn, beginning with another one each time.
+fn rounds(samples: &mut Samples, count: usize, scene: Scene, contestants: &[Contestant]) {
+    for round in 0..count {
+        for turn in 0..contestants.len() {
+            take(samples, scene.play(contestants[(round + turn) % contestants.len()]));
+        }
+        eprint!("\r{scene:?}: round {} of {count}", round + 1);
+    }
+    eprintln!();
+}
+
+fn take(samples: &mut Samples, measured: Vec<(&'static str, Contestant, f64)>) {
+    for (row, who, value) in measured {
+        samples.entry((row, who)).or_default().push(value);
+    }
+}

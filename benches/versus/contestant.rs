@@ -1,0 +1,136 @@
+//! The contestants: how each is started and stopped, and which of its processes is the master.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::peers;
+
+/// Who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Contestant {
+    Ours,
+    EggScripts,
+    Pm2Cluster,
+    Pm2Fork,
+    Daemontools,
+}
+
+use Contestant::{Daemontools, EggScripts, Ours, Pm2Cluster, Pm2Fork};
+
+pub const TITLE: &str = "versus";
+const PORT: &str = "7001";
+
+impl Contestant {
+    pub const ALL: [Contestant; 5] = [Ours, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
+
+    /// As the table has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ours => "eggctl",
+            EggScripts => "egg-scripts 3.1.0",
+            Pm2Cluster => "pm2 7.0.4, cluster",
+            Pm2Fork => "pm2 7.0.4, fork",
+            Daemontools => "daemontools 0.76",
+        }
+    }
+
+    /// What must run before the start that is measured.
+    pub fn prepare(self, home: &Path) {
+        match self {
+            // Its daemon stands already: that is in pm2's favour.
+            Pm2Cluster | Pm2Fork => run(pm2(home).arg("ping")),
+            Daemontools => {
+                let service = home.join("service");
+                fs::create_dir_all(&service).unwrap();
+                fs::write(service.join("run"), "#!/bin/sh\nexec sleep 100000\n").unwrap();
+                run(Command::new("chmod").arg("755").arg(service.join("run")));
+            }
+            Ours | EggScripts => {}
+        }
+    }
+
+    /// Two workers (and an agent, for those that know one) behind one port; one `sleep` for the last two.
+    pub fn start(self, home: &Path) -> Command {
+        let title = format!("--title={TITLE}");
+        match self {
+            Ours => with(
+                home,
+                eggctl(),
+                &["start", "--daemon", &title, "--workers=2", "--port", PORT, peers::app("app").to_str().unwrap()],
+            ),
+            EggScripts => {
+                let framework = format!("--framework={}", peers::app("framework").display());
+                let app = peers::app("app");
+                let args =
+                    ["start", "--daemon", &title, "--workers=2", "--port", PORT, &framework, app.to_str().unwrap()];
+                with(home, peers::bin("egg-scripts"), &args)
+            }
+            Pm2Cluster => {
+                let mut command = pm2(home);
+                command.args(["start", peers::app("app").join("app.js").to_str().unwrap(), "-i", "2", "--wait-ready"]);
+                command.env("PORT", PORT);
+                command
+            }
+            Pm2Fork => {
+                let mut command = pm2(home);
+                command.args(["start", "/bin/sleep", "--interpreter", "none", "--name", TITLE, "--", "100000"]);
+                command
+            }
+            // Never returns: it is the master.
+            Daemontools => with(home, "supervise".into(), &[home.join("service").to_str().unwrap()]),
+        }
+    }
+
+    /// Stops what `start` started.
+    pub fn stop(self, home: &Path, title: &str) -> Command {
+        let title = format!("--title={title}");
+        match self {
+            Ours => with(home, eggctl(), &["stop", &title]),
+            EggScripts => with(home, peers::bin("egg-scripts"), &["stop", &title]),
+            Pm2Cluster | Pm2Fork => {
+                let mut command = pm2(home);
+                command.args(["delete", "all"]);
+                command
+            }
+            Daemontools => with(home, "svc".into(), &["-dx", home.join("service").to_str().unwrap()]),
+        }
+    }
+
+    /// Is this command line the master's?
+    pub fn is_master(self, words: &[String]) -> bool {
+        let has = |text: &str| words.iter().any(|word| word.contains(text));
+        match self {
+            Ours => words.iter().any(|word| word == "start-cluster"),
+            EggScripts => has("start-cluster"),
+            Pm2Cluster | Pm2Fork => has("God Daemon"),
+            Daemontools => words.first().is_some_and(|word| word == "supervise"),
+        }
+    }
+}
+
+fn eggctl() -> std::path::PathBuf {
+    env!("CARGO_BIN_EXE_eggctl").into()
+}
+
+fn pm2(home: &Path) -> Command {
+    with(home, peers::bin("pm2"), &[])
+}
+
+/// A command with nothing in the environment but places of its own.
+fn with(home: &Path, program: std::path::PathBuf, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args).current_dir(home).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    for name in ["HOME", "MOCK_HOME_DIR", "TMPDIR"] {
+        command.env(name, home);
+    }
+    command.env("PM2_HOME", home.join("pm2")).env("EGGCTL_STATE_DIR", home.join("state"));
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) {
+    let status = command.status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
