@@ -388,7 +388,8 @@ impl World {
         let untouched = process.termed_at.is_none() && !process.asked_to_drain;
         let ready = process.ready && process.open && untouched;
         must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
-        let passing = !ready && process.killed_at.is_none() && phase <= Phase::ClosingStrays;
+        // While running, a killed member is waited for as long as it takes.
+        let passing = !ready && (process.killed_at.is_none() || phase > Phase::Running);
         let agent_waits = phase == Phase::ClosingWorkers && process.role == Role::Agent;
         must!(!passing || agent_waits || self.lifecycle.next_timeout().is_some(), "nobody looks after {process:?}");
         let to_go = match phase {

@@ -355,12 +355,13 @@ fn without_refork_a_dead_member_is_not_replaced() {
 /// Found by the random lives: the deadlines of two slots fell together, and the spawn came in between.
 #[test]
 fn of_several_deadlines_at_once_the_spawn_comes_last() {
-    let mut stage = Stage::running(Policy { boot_grace_ms: 100, ..policy(false, 2) });
+    let mut stage = Stage::running(Policy { boot_grace_ms: 100, ..policy(false, 3) });
     stage.dies(1, SIGKILL);
-    stage.dies(3, SIGKILL); // Its next life is due in 100 ms.
-    stage.dies(2, SIGKILL); // Its next life must be ready in 100 ms.
-    let over = [Notice(N::BootGraceOver(nth(4))), LeaveDispatch(nth(4)), Terminate(nth(4)), spawn(5, worker(0))];
-    assert_eq!(stage.pass(100), over);
+    stage.dies(4, SIGKILL); // Its next life is due in 100 ms.
+    stage.dies(2, SIGKILL); // The next lives of these must be ready in 100 ms.
+    stage.dies(3, SIGKILL);
+    let over = |n| [Notice(N::BootGraceOver(nth(n))), LeaveDispatch(nth(n)), Terminate(nth(n))];
+    assert_eq!(stage.pass(100), [&over(5)[..], &over(6), &[spawn(7, worker(0))]].concat());
 }
 
 // --- close ---
