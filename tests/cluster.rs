@@ -170,3 +170,19 @@ fn a_port_that_no_worker_listens_on_any_more_is_free() {
         TcpListener::bind(("127.0.0.1", port)).expect("the port can be had at once");
     });
 }
+
+#[test]
+fn at_its_limit_of_open_files_the_master_tells_the_worker_and_goes_on_serving() {
+    world(|world| {
+        world.expect_in_log("cannot listen");
+        let port = world.port();
+        let args = ["start", "--daemon", "--title=svc", "--workers=1", "--port", &port.to_string()];
+        let typed = world.eggctl_under(&["prlimit", "--nofile=48:48"], &args);
+        typed.arg(world.fixture("app")).run().exits(0);
+        let answers: Vec<_> = (0..60).map(|_| http::get(port, r#"/listen?options={"port":0}"#).json()).collect();
+        let refused = answers.iter().filter(|answer| answer["code"] == "EMFILE").count();
+        assert!((1..60).contains(&refused), "{answers:?}");
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
