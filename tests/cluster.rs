@@ -201,3 +201,25 @@ fn at_its_limit_of_open_files_the_master_says_so_and_does_not_spin() {
         listening.join().unwrap();
     });
 }
+
+#[test]
+fn a_dead_workers_listeners_that_its_replacement_does_not_want_are_given_back() {
+    world(|world| {
+        world.expect_a_death();
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let master = world.master("svc");
+        let descriptors = || std::fs::read_dir(format!("/proc/{master}/fd")).unwrap().count();
+        let before = descriptors();
+        for _each in 0..10 {
+            let free = world.port();
+            assert!(http::get(port, &format!(r#"/listen?options={{"port":{free}}}"#)).json()["address"].is_object());
+        }
+        assert_eq!(descriptors(), before + 10);
+        processes::signal(world.workers(master)[0], Signal::SIGKILL);
+        eventually("the replacement listens", || world.events_of("listening").len() == 2);
+        eventually("the ten are closed", || descriptors() == before);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
