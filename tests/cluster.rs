@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 use std::thread;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -168,5 +169,57 @@ fn a_port_that_no_worker_listens_on_any_more_is_free() {
         world.start("svc", port).arg("--workers=1").run().exits(0);
         world.stop("svc");
         TcpListener::bind(("127.0.0.1", port)).expect("the port can be had at once");
+    });
+}
+
+#[test]
+fn at_its_limit_of_open_files_the_master_says_so_and_does_not_spin() {
+    world(|world| {
+        world.expect_in_log("Too many open files");
+        let port = world.port();
+        let args = ["start", "--daemon", "--title=svc", "--workers=1", "--port", &port.to_string()];
+        let typed = world.eggctl_under(&["prlimit", "--nofile=48:48"], &args);
+        typed.arg(world.fixture("app")).run().exits(0);
+        let master = world.master("svc");
+        // Each of these costs the master a descriptor; the one that finds none left waits for its answer.
+        let listening = thread::spawn(move || {
+            for _more_than_there_are in 0..60 {
+                if http::try_get(port, r#"/listen?options={"port":0}"#).is_err() {
+                    return;
+                }
+            }
+        });
+        world.log_says("Too many open files");
+        let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(master as i32)).unwrap();
+        let cpu = || Duration::from(nix::time::clock_gettime(clock).unwrap());
+        let before = cpu();
+        // A window to measure in, not a wait for something.
+        thread::sleep(Duration::from_millis(500));
+        let used = cpu() - before;
+        assert!(used < Duration::from_millis(100), "the master used {used:?} of CPU in 500 ms");
+        world.stop("svc");
+        listening.join().unwrap();
+    });
+}
+
+#[test]
+fn a_dead_workers_listeners_that_its_replacement_does_not_want_are_given_back() {
+    world(|world| {
+        world.expect_a_death();
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let master = world.master("svc");
+        let descriptors = || std::fs::read_dir(format!("/proc/{master}/fd")).unwrap().count();
+        let before = descriptors();
+        for _each in 0..10 {
+            let free = world.port();
+            assert!(http::get(port, &format!(r#"/listen?options={{"port":{free}}}"#)).json()["address"].is_object());
+        }
+        assert_eq!(descriptors(), before + 10);
+        processes::signal(world.workers(master)[0], Signal::SIGKILL);
+        eventually("the replacement listens", || world.events_of("listening").len() == 2);
+        eventually("the ten are closed", || descriptors() == before);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
     });
 }

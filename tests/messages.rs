@@ -1,8 +1,9 @@
 //! Messages between agent and workers, and what becomes of rubbish.
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::harness::{World, eventually, http, world};
+use crate::harness::{World, eventually, http, processes, world};
 
 /// `/send?message=…` on some worker.
 #[track_caller]
@@ -152,6 +153,33 @@ fn the_agent_may_send_rubbish_too() {
         send(port, r#"{"action":"shout","data":"still here"}"#);
         eventually("the agent still speaks", || got(world, "worker", "shouted").len() == 2);
         assert_eq!(world.agents(world.master("svc")), agents);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn what_a_member_does_not_read_is_kept_up_to_a_bound_and_then_dropped_and_counted() {
+    world(|world| {
+        world.expect_in_log("64 MiB");
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").run().exits(0);
+        let master = world.master("svc");
+        let agent = world.agents(master)[0];
+        processes::signal(agent, Signal::SIGSTOP);
+        for _each_megabyte in 0..80 {
+            http::get(port, "/send-big?size=1000000&to=agent");
+        }
+        world.log_says("64 MiB");
+        let status = std::fs::read_to_string(format!("/proc/{master}/status")).unwrap();
+        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident_kb: u64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(resident_kb < 160_000, "the master has grown to {resident_kb} kB");
+        processes::signal(agent, Signal::SIGCONT);
+        // What was kept arrives whole, and so does what is sent afterwards.
+        let big = |world: &World| world.events_of("message").iter().filter(|event| event["size"] == 1_000_000).count();
+        eventually("what was kept arrives", || (60..80).contains(&big(world)));
+        send(port, r#"{"action":"after"}"#);
+        eventually("messages arrive again", || got(world, "agent", "after").len() == 1);
         world.stop("svc");
     });
 }

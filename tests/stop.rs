@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{Background, World, eventually, http, processes, world};
+use crate::harness::{Background, Typed, World, eventually, http, processes, world};
 
 #[test]
 fn stop_returns_when_everything_is_gone_and_gives_a_receipt() {
@@ -209,29 +209,53 @@ fn it_does_not_signal_its_own_ancestors() {
     });
 }
 
-/// A copy of the state's and home's place that another user may use.
-fn open_to_all(world: &World, name: &str) -> String {
+/// A user whom every machine has.
+const NOBODY: u32 = 65534;
+
+/// A directory of that user's own.
+fn owned_by_nobody(world: &World, name: &str) -> String {
     let directory = world.directory(name, &[]);
-    nix::unistd::chown(&directory, Some(1234.into()), Some(1234.into())).unwrap();
+    nix::unistd::chown(&directory, Some(NOBODY.into()), Some(NOBODY.into())).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     directory.to_str().unwrap().to_owned()
 }
 
+/// The same command as that user, with a state directory and a home of its own.
+fn as_nobody(world: &World, typed: Typed) -> Typed {
+    let (state, home) = (owned_by_nobody(world, "nobodys-state"), owned_by_nobody(world, "nobodys-home"));
+    typed.user(NOBODY).cwd("/").env("EGGCTL_STATE_DIR", state).env("MOCK_HOME_DIR", &home).env("HOME", home)
+}
+
 #[test]
-fn another_users_master_is_not_touched_and_root_needs_the_users_name() {
+fn another_users_master_is_not_seen_and_asking_for_it_is_not_permitted() {
     world(|world| {
         if !world.has_other_users() {
             return;
         }
-        // Root's master, and a user who wants to stop it.
         world.start("svc", world.port()).arg("--workers=1").run().exits(0);
         let master = world.master("svc");
-        let state = open_to_all(world, "state-of-1234");
-        let typed = world.eggctl(&["stop", "--title=svc"]).user(1234).env("EGGCTL_STATE_DIR", &state);
-        let outcome = typed.run();
-        assert!([Some(0), Some(4)].contains(&outcome.status.code()), "{outcome:?}");
-        outcome.does_not_say("stopped svc");
+        as_nobody(world, world.eggctl(&["stop", "--title=svc"])).run().does_not_say("stopped svc");
+        assert!(processes::alive(master));
+        as_nobody(world, world.eggctl(&["stop", "--title=svc", "--user=root"])).run().fails(4).says("root");
         assert!(processes::alive(master));
         world.stop("svc");
+    });
+}
+
+#[test]
+fn root_stops_another_users_master_only_when_it_names_the_user() {
+    world(|world| {
+        if !world.has_other_users() {
+            return;
+        }
+        let files = [("package.json", r#"{"name":"nobodys"}"#), ("app.js", "require('http').createServer().listen(0)")];
+        let directory = world.directory("nobodys", &files);
+        let typed = as_nobody(world, world.eggctl(&["start", "--daemon", "--title=svc", "--workers=1"]));
+        typed.arg(&directory).run().exits(0);
+        let master = world.master("svc");
+        world.stop("svc");
+        assert!(processes::alive(master), "without --user, root's own are meant");
+        world.eggctl(&["stop", "--title=svc", "--user=nobody"]).run().exits(0).says(&master.to_string());
+        world.nobody_is_left();
     });
 }
