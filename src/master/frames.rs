@@ -121,6 +121,9 @@ impl Master {
         }
         self.tell(Event::Ready(member));
         self.report_progress();
+        if self.carried.lifecycle.waiting_for().next().is_none() {
+            self.carried.listeners.give_back(&self.poll);
+        }
     }
 
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {

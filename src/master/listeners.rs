@@ -242,6 +242,17 @@ impl Listeners {
         }
     }
 
+    /// Everybody is there again: what dead workers listened on and no replacement wanted is given back.
+    pub fn give_back(&mut self, poll: &Poll) {
+        for number in self.table.keys().copied().collect::<Vec<_>>() {
+            if let Some(listener) = self.table.get_mut(&number).filter(|one| one.members.is_empty()) {
+                listener.close(poll);
+                listener.waiting.clear();
+                self.forget_if_done(number);
+            }
+        }
+    }
+
     /// Stops accepting: what waits in the backlog goes to the workers in turn, then the sockets close. Each worker gets
     /// its share in the order of its channel, before whatever it is told next.
     pub fn close(&mut self, members: &mut Members, poll: &Poll) {
@@ -264,9 +275,9 @@ impl Listeners {
 
     /// A closed listener with nothing under way is no more.
     fn forget_if_done(&mut self, number: u32) {
-        let under_way = self.in_flight.values().any(|offer| offer.listener == number);
         let done = |one: &Listener| one.socket.is_none() && one.waiting.is_empty();
-        if !under_way && self.table.get(&number).is_some_and(done) {
+        let under_way = || self.in_flight.values().any(|offer| offer.listener == number);
+        if self.table.get(&number).is_some_and(done) && !under_way() {
             self.table.remove(&number);
         }
     }

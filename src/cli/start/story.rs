@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use crate::app;
 use crate::error::{Exit, Failure};
 use crate::ipc::report::Progress;
 use crate::options::Options;
@@ -82,8 +83,9 @@ fn class(options: &Options, ending: &Ending) -> (String, Option<String>) {
         ),
         Ending::Deadline(progress) => {
             let seconds = options.timeout_ms as f64 / 1000.0;
-            let hint = "`--timeout=MS` waits longer".to_owned();
-            (format!("Start failed, {seconds}s timeout: {}", not_ready(progress)), Some(hint))
+            let agent_is_silent = progress.waiting.iter().any(|who| who.starts_with("agent"));
+            let hint = if agent_is_silent { app::AGENT_READY_HINT } else { "`--timeout=MS` waits longer" };
+            (format!("Start failed, {seconds}s timeout: {}", not_ready(progress)), Some(hint.to_owned()))
         }
         Ending::Cancelled(signal) => (format!("cancelled by {}: nothing is left", signals::name(*signal)), None),
         Ending::NotDetached(why) => (format!("the daemon could not become the master: {why}"), None),
