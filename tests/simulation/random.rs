@@ -55,7 +55,7 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
         spawn_fails: 2 + dice.below(30),
         dies: 1 + dice.below(30),
         disconnects: 1 + dice.below(60),
-        is_asked_to_close: 50 + dice.below(1_000),
+        is_asked_to_close: 1 + dice.below(200),
         patient: 1 + dice.below(8),
     };
     let mut world = if dice.one_in(4) {
