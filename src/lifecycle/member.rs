@@ -72,9 +72,8 @@ impl Member {
             | State::Draining { until: _ }
             | State::Booting { slow_told: _ }
             | State::Disconnected { until: _ } => self.terminate(deadline, actions),
-            // It was being ended before the close.
-            State::Terminated { until } => self.state = State::Terminated { until: until.min(deadline) },
-            State::Killed { until: _ } => {}
+            // Asked already; who was being ended before the close has its KILL before the close's.
+            State::Terminated { until: _ } | State::Killed { until: _ } => {}
         }
     }
 

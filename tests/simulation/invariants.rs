@@ -15,13 +15,12 @@
 //!  9. Phases only go forward. In a closing phase everybody who is to go has been asked.
 //! 10. What the lifecycle says about members is what is so; whoever is in a passing state has a deadline.
 //! 11. An event that is late or untrue changes nothing (`World::tell_lies`).
-//! 12. A close ends within its graces; once faults stop, full strength returns (`World::must_end_well`).
+//! 12. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
 use std::collections::VecDeque;
 
 use eggctl::lifecycle::{Action, Death, MemberId, Millis, Notice, Phase, Policy, Role, StartFailure};
 
-use super::coverage::Coverage;
 use super::world::{Process, Verdict, World};
 
 /// What the judge remembers of one slot: its own account of who was lost when.
@@ -42,7 +41,7 @@ pub struct Judge {
     accounts: Vec<Account>,
     reforks: VecDeque<Millis>,
     last_id: u32,
-    announced: Option<Action>,
+    pub announced: Option<Action>,
     listeners_closed: bool,
     hurried: bool,
     given_up: bool,
@@ -56,14 +55,6 @@ pub struct Judge {
 
 fn back_off(deaths: u32) -> Millis {
     [0, 0, 100, 200, 400, 800, 1_600, 3_200].get(deaths as usize).copied().unwrap_or(5_000)
-}
-
-macro_rules! must {
-    ($condition:expr, $($words:tt)+) => {
-        if !$condition {
-            return Err(format!($($words)+));
-        }
-    };
 }
 
 impl Judge {
@@ -401,40 +392,6 @@ impl World {
         must!(!(to_go && untouched), "nobody has asked {process:?} to go");
         let polite = process.asked_to_drain && process.open && !process.drained && !self.judge.hurried;
         must!(!to_go || polite || process.termed_at.is_some(), "no TERM for {process:?}");
-        Ok(())
-    }
-
-    /// Faults stop: from here on the world must come to full strength (if it is to run), and a close must end, each in its
-    /// time. Stubborn processes ignore TERM and never drain.
-    pub fn must_end_well(&self, stubborn: bool, coverage: &mut Coverage) -> Result<World, (Box<World>, String)> {
-        let mut world = self.clone();
-        match world.end_well(stubborn, coverage) {
-            Ok(()) => Ok(world),
-            Err(words) => Err((Box::new(world), words)),
-        }
-    }
-
-    fn end_well(&mut self, stubborn: bool, coverage: &mut Coverage) -> Verdict {
-        let (worker_grace, agent_grace) = (self.policy.worker_close_grace_ms, self.policy.agent_close_grace_ms);
-        let began = self.now;
-        self.calm_down(stubborn, coverage)?;
-        let mut took = self.now - began;
-        if self.lifecycle.phase() == Phase::Running {
-            must!(self.full_strength() || !self.policy.refork, "faults have stopped, full strength does not return");
-            let most = 65_000 + worker_grace.max(agent_grace);
-            must!(took <= most || !self.policy.refork, "full strength took {took} ms");
-        }
-        if matches!(self.lifecycle.phase(), Phase::New | Phase::Running) {
-            let began = self.now;
-            self.step(super::world::Move::Close, coverage)?;
-            self.calm_down(stubborn, coverage)?;
-            took = self.now - began;
-        }
-        must!(self.lifecycle.phase() == Phase::Ended, "the close hangs in {:?}", self.lifecycle.phase());
-        // A failed start may have waited a second for a true end, a stray has its second.
-        let most = if stubborn { worker_grace + agent_grace + 2_000 } else { 1_000 };
-        let began_unkind = self.closes > 1 || self.judge.announced != Some(Action::AnnounceReady);
-        must!(took <= most || began_unkind && took <= most + worker_grace + agent_grace, "the close took {took} ms");
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! * `world`: processes as the kernel would hold them, and what may happen next.
 //! * `invariants`: what must always be true, in words and in code.
+//! * `ending`: once faults stop, all ends well, in time.
 //! * `coverage`: how often each phase met each event.
 //! * `exhaustive`: every order of events, to a depth.
 //! * `random`: long lives, many workers, then: faults stop, full strength returns, a close ends.
@@ -10,7 +11,17 @@
 // Clippy's allowances for tests do not reach the functions that tests call.
 #![allow(clippy::expect_used, clippy::panic, clippy::print_stdout)]
 
+/// Returns these words from a function that judges, unless the condition holds.
+macro_rules! must {
+    ($condition:expr, $($words:tt)+) => {
+        if !$condition {
+            return Err(format!($($words)+));
+        }
+    };
+}
+
 mod coverage;
+mod ending;
 mod exhaustive;
 mod invariants;
 mod random;

@@ -55,14 +55,14 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
         spawn_fails: 2 + dice.below(30),
         dies: 1 + dice.below(30),
         disconnects: 1 + dice.below(60),
-        is_asked_to_close: 50 + dice.below(1_000),
+        is_asked_to_close: 1 + dice.below(200),
         patient: 1 + dice.below(8),
     };
-    let mut world = World::new(policy.clone());
-    if !dice.one_in(4) {
-        world = World::running(policy, coverage)
-            .map_err(|words| (Box::new(World::new(Policy::clone(&world.policy))), words))?;
-    }
+    let mut world = if dice.one_in(4) {
+        World::new(policy)
+    } else {
+        World::running(policy.clone(), coverage).map_err(|words| (Box::new(World::new(policy)), words))?
+    };
     let steps = 20 + dice.below(600);
     for _ in 0..steps {
         if world.lifecycle.phase() == Phase::Ended {

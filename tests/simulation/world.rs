@@ -377,51 +377,11 @@ impl World {
         Ok(())
     }
 
-    /// Faults stop: whoever is asked does it at once (or, `stubborn`, only what KILL and strength need), until nothing
-    /// more happens by itself.
-    pub fn calm_down(&mut self, stubborn: bool, coverage: &mut Coverage) -> Verdict {
-        for _ in 0..100_000 {
-            let reaction = if self.pending.is_some() {
-                Some(Move::Answer(true))
-            } else if self.strays > 0 && (self.strays_killed || !stubborn) && !self.full_strength() {
-                Some(Move::StraysEnd)
-            } else {
-                self.processes.iter().find_map(|process| reaction(process, stubborn))
-            };
-            let next = match reaction {
-                Some(reaction) => reaction,
-                None if self.lifecycle.next_timeout().is_some() && !self.at_rest() => Move::Deadline,
-                None => return Ok(()),
-            };
-            self.step(next, coverage)?;
-        }
-        Err("it never comes to rest".to_owned())
-    }
-
     /// Every slot has a ready member that is not on its way out.
     pub fn full_strength(&self) -> bool {
         let strong =
             self.processes.iter().filter(|process| process.ready && process.open && process.termed_at.is_none());
         strong.count() == usize::from(self.policy.agent) + self.policy.workers as usize
-    }
-
-    /// Running at full strength, or over: what is left to happen is only the end of those who linger.
-    fn at_rest(&self) -> bool {
-        self.lifecycle.phase() == Phase::Ended || self.lifecycle.phase() == Phase::Running && self.full_strength()
-    }
-}
-
-fn reaction(process: &Process, stubborn: bool) -> Option<Move> {
-    if process.killed_at.is_some() {
-        Some(Move::Die(process.id, Death::Signal(9), 0))
-    } else if process.termed_at.is_some() {
-        (!stubborn).then_some(Move::Die(process.id, Death::Code(0), 0))
-    } else if process.open && process.asked_to_drain && !process.drained {
-        (!stubborn).then_some(Move::Drain(process.id))
-    } else if process.open && !process.ready {
-        Some(Move::Ready(process.id))
-    } else {
-        None
     }
 }
 
