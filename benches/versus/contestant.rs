@@ -10,24 +10,27 @@ use crate::peers;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contestant {
     Ours,
+    /// With a Node worker, where the row's own figure is of a `sleep`.
+    OursNode,
     EggScripts,
     Pm2Cluster,
     Pm2Fork,
     Daemontools,
 }
 
-use Contestant::{Daemontools, EggScripts, Ours, Pm2Cluster, Pm2Fork};
+use Contestant::{Daemontools, EggScripts, Ours, OursNode, Pm2Cluster, Pm2Fork};
 
 pub const TITLE: &str = "versus";
 const PORT: &str = "7001";
 
 impl Contestant {
-    pub const ALL: [Contestant; 5] = [Ours, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
+    pub const ALL: [Contestant; 6] = [Ours, OursNode, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
 
     /// As the table has it.
     pub fn name(self) -> &'static str {
         match self {
             Ours => "eggctl",
+            OursNode => "eggctl, a Node worker",
             EggScripts => "egg-scripts 3.1.0",
             Pm2Cluster => "pm2 7.0.4, cluster",
             Pm2Fork => "pm2 7.0.4, fork",
@@ -46,7 +49,7 @@ impl Contestant {
                 fs::write(service.join("run"), "#!/bin/sh\nexec sleep 100000\n").unwrap();
                 run(Command::new("chmod").arg("755").arg(service.join("run")));
             }
-            Ours | EggScripts => {}
+            Ours | OursNode | EggScripts => {}
         }
     }
 
@@ -54,7 +57,7 @@ impl Contestant {
     pub fn start(self, home: &Path) -> Command {
         let title = format!("--title={TITLE}");
         match self {
-            Ours => with(
+            Ours | OursNode => with(
                 home,
                 eggctl(),
                 &["start", "--daemon", &title, "--workers=2", "--port", PORT, peers::app("app").to_str().unwrap()],
@@ -86,7 +89,7 @@ impl Contestant {
     pub fn stop(self, home: &Path, title: &str) -> Command {
         let title = format!("--title={title}");
         match self {
-            Ours => with(home, eggctl(), &["stop", &title]),
+            Ours | OursNode => with(home, eggctl(), &["stop", &title]),
             EggScripts => with(home, peers::bin("egg-scripts"), &["stop", &title]),
             Pm2Cluster | Pm2Fork => {
                 let mut command = pm2(home);
@@ -97,11 +100,29 @@ impl Contestant {
         }
     }
 
+    /// Starts one `sleep`, where a contestant can run one: it ends and begins as fast as a process can.
+    pub fn start_sleep(self, home: &Path) -> Command {
+        match self {
+            // A worker's program that says it is ready on its channel, descriptor 3.
+            Ours => {
+                let program = home.join("sleep");
+                let script = "#!/bin/sh\necho '{\"action\":\"app-start\"}' >&3\nexec sleep 100000\n";
+                fs::write(&program, script).unwrap();
+                run(Command::new("chmod").arg("755").arg(&program));
+                let node = format!("--node={}", program.display());
+                let app = peers::app("app").join("app.js");
+                let args = ["start", "--daemon", &node, "--workers=1", app.to_str().unwrap()];
+                with(home, eggctl(), &args)
+            }
+            OursNode | EggScripts | Pm2Cluster | Pm2Fork | Daemontools => self.start(home),
+        }
+    }
+
     /// Is this command line the master's?
     pub fn is_master(self, words: &[String]) -> bool {
         let has = |text: &str| words.iter().any(|word| word.contains(text));
         match self {
-            Ours => words.iter().any(|word| word == "start-cluster"),
+            Ours | OursNode => words.iter().any(|word| word == "start-cluster"),
             EggScripts => has("start-cluster"),
             Pm2Cluster | Pm2Fork => has("God Daemon"),
             Daemontools => words.first().is_some_and(|word| word == "supervise"),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::thread;
 
-use contestant::Contestant::{self, Daemontools, EggScripts, Ours, Pm2Cluster, Pm2Fork};
+use contestant::Contestant::{self, Daemontools, EggScripts, Ours, OursNode, Pm2Cluster, Pm2Fork};
 use scenes::Scene;
 use table::{Required, Row};
 
@@ -34,7 +34,7 @@ const ROWS: &[Row] = &[
     Row { name: "idle", what: "wake-ups of the master in 20 s idle", unit: "", required: &[Required::AtMost(0.0)] },
     Row {
         name: "crash",
-        what: "SIGKILL of the process to its successor",
+        what: "SIGKILL of a `sleep` to its successor",
         unit: "ms",
         required: &[Required::EitherRatio([(Daemontools, 1.5), (Pm2Fork, 0.25)])],
     },
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         rounds(&mut samples, 9, Scene::Start, &[Ours, EggScripts, Pm2Cluster]);
     }
     if is_wanted("crash") {
-        rounds(&mut samples, 9, Scene::Crash, &[Ours, Daemontools, Pm2Fork]);
+        rounds(&mut samples, 9, Scene::Crash, &[Ours, OursNode, Daemontools, Pm2Fork]);
     }
     if is_wanted("stop") {
         rounds(&mut samples, 5, Scene::Stop, &[Ours, EggScripts, Pm2Cluster]);

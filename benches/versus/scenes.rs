@@ -165,17 +165,17 @@ fn stop(who: Contestant, home: &Path) {
 }
 
 /// Starts it, also when it is a master that does not return.
-fn start_anyhow(who: Contestant, home: &Path) -> Option<Child> {
+fn start_anyhow(who: Contestant, home: &Path, start: fn(Contestant, &Path) -> Command) -> Option<Child> {
     who.prepare(home);
     if who == Contestant::Daemontools {
-        return Some(who.start(home).spawn().unwrap());
+        return Some(start(who, home).spawn().unwrap());
     }
-    timed(who.start(home));
+    timed(start(who, home));
     None
 }
 
 fn crash(who: Contestant, home: &Path) {
-    let _master = start_anyhow(who, home);
+    let _master = start_anyhow(who, home, Contestant::start_sleep);
     // Every one of them answers a process that ends within a second of its start more slowly.
     thread::sleep(Duration::from_millis(1500));
     let master = master(who);
@@ -198,7 +198,7 @@ fn crash(who: Contestant, home: &Path) {
 }
 
 fn idle(who: Contestant, home: &Path) {
-    let _master = start_anyhow(who, home);
+    let _master = start_anyhow(who, home, Contestant::start);
     // What a start leaves to be done is done by then.
     thread::sleep(Duration::from_secs(3));
     let master = master(who);

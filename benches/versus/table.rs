@@ -1,7 +1,7 @@
 //! The table: n, median, range, ratio, and what is required beside it.
 
 use crate::Samples;
-use crate::contestant::Contestant::{self, Ours};
+use crate::contestant::Contestant::{self, Ours, OursNode};
 
 /// What must hold of a row.
 pub enum Required {
@@ -50,7 +50,11 @@ pub fn print(rows: &[&Row], samples: &Samples) -> bool {
             let Some(samples) = samples.get(&(row.name, who)) else { continue };
             let (low, high) = samples.iter().fold((f64::MAX, f64::MIN), |(low, high), s| (low.min(*s), high.max(*s)));
             let theirs = median(samples);
-            let ratio = if who == Ours || theirs == 0.0 { String::new() } else { format!("{:.4}", ours / theirs) };
+            let ratio = if matches!(who, Ours | OursNode) || theirs == 0.0 {
+                String::new()
+            } else {
+                format!("{:.4}", ours / theirs)
+            };
             let unit = row.unit;
             println!(
                 "| {} | {} | {} | {} {unit} | {}–{} | {ratio} |",

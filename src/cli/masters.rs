@@ -137,14 +137,11 @@ fn ask_record(
 /// Adds the masters that /proc shows: one pass over the arguments of all processes.
 fn scan(found: &mut BTreeMap<String, Application>, uid: u32, wanted: Option<&Title>) -> std::io::Result<()> {
     let mut reader = Reader::default();
-    for pid in proc::pids()? {
-        let mut read = |pid| reader.arguments(pid).ok().and_then(Master::read);
-        let Some(master) = read(pid).filter(|master| wanted.is_none_or(|title| title.as_str() == master.title)) else {
-            continue;
-        };
+    let pids: Vec<u32> = proc::pids()?.collect();
+    for (pid, master) in in_sight(&pids, wanted) {
         let (Ok(start_ticks), Ok(owner)) = (proc::start_ticks(pid), proc::owner_uid(pid)) else { continue };
         // Read again: the ticks are those of the process whose arguments we saw.
-        if read(pid).is_none_or(|again| again != master) {
+        if reader.arguments(pid).ok().and_then(Master::read).is_none_or(|again| again != master) {
             continue;
         }
         if owner != uid {
@@ -164,6 +161,34 @@ fn scan(found: &mut BTreeMap<String, Application>, uid: u32, wanted: Option<&Tit
         }
     }
     Ok(())
+}
+
+/// The masters among these processes. It is the kernel that takes the time (4 µs for each process), so a crowd is shared
+/// out among the CPUs; the threads are gone before anybody forks.
+fn in_sight(pids: &[u32], wanted: Option<&Title>) -> Vec<(u32, Master)> {
+    /// As many processes are read while a thread is made.
+    const WORTH_A_THREAD: usize = 256;
+    let look = |pids: &[u32]| {
+        let mut reader = Reader::default();
+        let mut master = |pid| reader.arguments(pid).ok().and_then(Master::read);
+        let is_wanted = |master: &Master| wanted.is_none_or(|title| title.as_str() == master.title);
+        pids.iter().filter_map(|pid| Some((*pid, master(*pid).filter(is_wanted)?))).collect::<Vec<_>>()
+    };
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = pids.len().div_ceil(cpus).max(WORTH_A_THREAD);
+    let mut shares = pids.chunks(share);
+    let own = shares.next().unwrap_or_default();
+    std::thread::scope(|scope| {
+        let others: Vec<_> =
+            shares.map(|share| (share, std::thread::Builder::new().spawn_scoped(scope, move || look(share)))).collect();
+        let mut found = look(own);
+        for (share, thread) in others {
+            // Where there is no thread to be had, or it failed, this one does its work.
+            let theirs = thread.ok().and_then(|thread| thread.join().ok());
+            found.extend(theirs.unwrap_or_else(|| look(share)));
+        }
+        found
+    })
 }
 
 /// What the arguments of a master say.
