@@ -1,6 +1,5 @@
 //! The frames that the master sends. Each is one line with its newline, as Node 20 writes it.
 
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 /// A frame ready to be written, shared by the queues it stands in.
@@ -73,13 +72,12 @@ pub fn handle_nack() -> Frame {
     frame(r#"{"cmd":"NODE_HANDLE_NACK"}"#.into())
 }
 
-/// A message of the master itself, such as `egg-pids` with a slice of pids or `egg-ready` with a struct as its `data`.
-/// Data that JSON cannot express (a map whose keys are no strings) is sent as `null`.
+/// A message of the master itself, such as `egg-pids`; `data` is JSON text.
 #[must_use]
-pub fn from_master(action: &str, data: &impl Serialize, to: &str) -> Frame {
-    let data = serde_json::to_string(data).unwrap_or_else(|_| "null".into());
+pub fn from_master(action: &str, data: Option<&str>, to: &str) -> Frame {
     let (action, to) = (quoted(action), quoted(to));
-    frame(format!(r#"{{"action":{action},"data":{data},"from":"master","to":{to}}}"#))
+    let data = data.map(|data| format!(r#""data":{data},"#)).unwrap_or_default();
+    frame(format!(r#"{{"action":{action},{data}"from":"master","to":{to}}}"#))
 }
 
 /// The user's message `text` with `from` and `to` set: appended as last keys, since `JSON.parse` takes the last of equal
@@ -157,8 +155,10 @@ mod tests {
         assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
         assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);
-        let pids = from_master("egg-pids", &[7u32, 8], "agent");
+        let pids = from_master("egg-pids", Some("[7,8]"), "agent");
         assert_eq!(line(&pids), r#"{"action":"egg-pids","data":[7,8],"from":"master","to":"agent"}"#);
+        let start = from_master("agent-start", None, "app");
+        assert_eq!(line(&start), r#"{"action":"agent-start","from":"master","to":"app"}"#);
     }
 
     #[test]
