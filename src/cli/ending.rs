@@ -43,14 +43,15 @@ impl Held {
         Self::open(pid, || proc::start_ticks(pid).is_ok_and(|ticks| ticks == start_ticks))
     }
 
-    /// Signals it; false when that is not permitted. A stopped process would sleep over its TERM: it is woken.
+    /// Signals it; false when that is not permitted. A stopped process would sleep over its TERM: it is woken. Its state
+    /// is not asked: a STOP may be on its way still, and CONT takes that back too.
     fn signal(&self, signal: i32) -> bool {
         let denied =
             |result: io::Result<()>| result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         if denied(self.process.signal(signal)) {
             return false;
         }
-        if signal == SIGTERM && proc::stat(self.pid).is_ok_and(|stat| stat.state == 'T') {
+        if signal == SIGTERM {
             drop(self.process.signal(SIGCONT));
         }
         true
