@@ -197,7 +197,8 @@ impl Listeners {
         let Some(listener) = self.table.get_mut(&offer.listener) else { return Outcome::Fine };
         let serves = listener.members.contains(&offer.member);
         if accepted {
-            if serves {
+            // It may stand there already: it closed its server and opened it again while this was under way.
+            if serves && !listener.free.contains(&offer.member) {
                 listener.free.push_back(offer.member);
             }
         } else {
