@@ -1,7 +1,8 @@
 //! Node's cluster over our master: workers share ports, and one that is stuck or dies costs nobody else anything.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
@@ -158,6 +159,35 @@ fn what_is_not_served_yet_gets_a_clear_error_and_never_silence() {
             assert!(reply["code"].is_string(), "{request}: {reply}");
         }
         assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_connection_that_a_closed_server_refuses_ends_and_does_not_hang() {
+    world(|world| {
+        // The second connection is offered while the worker is blocked, and refused after it has closed its server.
+        let script = "
+            const http = require('http'), port = Number(process.env.PORT);
+            http.createServer().listen(0);
+            const server = http.createServer((request, response) => response.end('closing', () => {
+                const end = Date.now() + 500;
+                while (Date.now() < end);
+                server.close();
+            })).listen(port);";
+        let directory = world.directory("closes", &[("package.json", r#"{"name":"closes"}"#), ("app.js", script)]);
+        let port = world.port();
+        let typed = world.eggctl(&["start", "--daemon", "--title=svc", "--workers=1"]).arg(format!("--port={port}"));
+        typed.arg(directory).run().exits(0);
+        let mut first = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        first.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        assert_ne!(first.read(&mut [0; 8]).unwrap(), 0);
+        let mut second = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        second.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let end = second.read(&mut [0; 8]);
+        let hangs = end.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        assert!(!hangs, "the second connection hangs: {end:?}");
+        assert_ne!(end.ok(), Some(8), "nobody can have answered");
         world.stop("svc");
     });
 }

@@ -130,6 +130,23 @@ fn leftovers_of_a_killed_master_are_found_by_their_cookie_and_cleared() {
 }
 
 #[test]
+fn leftovers_of_a_killed_master_are_cleared_also_after_another_start_of_the_title() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).arg("--workers=1").env("WORKER_CHILD", "setsid").run().exits(0);
+        processes::signal(world.master("svc"), Signal::SIGKILL);
+        eventually("only the grandchild is left", || {
+            world.alive().len() == 1 && world.alive().iter().all(|process| process.args[0] == "sleep")
+        });
+        let left_behind = world.alive()[0].pid;
+        world.start("svc", port).run().exits(0);
+        let receipt = world.stop("svc");
+        world.nobody_is_left();
+        receipt.says("left behind").says(&left_behind.to_string());
+    });
+}
+
+#[test]
 fn without_a_title_the_only_one_running_is_meant_and_of_two_neither() {
     world(|world| {
         world.start("one", world.port()).arg("--workers=1").run().exits(0);

@@ -7,7 +7,7 @@ use std::io;
 use nix::errno::Errno;
 
 use super::masters::{Application, Kind, Running};
-use crate::state::COOKIE;
+use crate::state::{self, COOKIE};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
@@ -43,14 +43,15 @@ impl Held {
         Self::open(pid, || proc::start_ticks(pid).is_ok_and(|ticks| ticks == start_ticks))
     }
 
-    /// Signals it; false when that is not permitted. A stopped process would sleep over its TERM: it is woken.
+    /// Signals it; false when that is not permitted. A stopped process would sleep over its TERM: it is woken. Its state
+    /// is not asked: a STOP may be on its way still, and CONT takes that back too.
     fn signal(&self, signal: i32) -> bool {
         let denied =
             |result: io::Result<()>| result.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
         if denied(self.process.signal(signal)) {
             return false;
         }
-        if signal == SIGTERM && proc::stat(self.pid).is_ok_and(|stat| stat.state == 'T') {
+        if signal == SIGTERM {
             drop(self.process.signal(SIGCONT));
         }
         true
@@ -227,17 +228,21 @@ impl Ending {
     }
 
     /// Adds every process that bears a cookie of the application: its environment came from there, whoever its parent
-    /// is now.
+    /// is now. Of a killed master that was started anew only the second cookie is on record: what bears another one of
+    /// the same title, and is older than this command, was left behind by the first.
     fn find_bearers(&mut self) -> io::Result<()> {
         if self.cookies.is_empty() {
             return Ok(());
         }
         let mut reader = Reader::default();
+        let now = proc::start_ticks(std::process::id())?;
+        let is_older = |pid| proc::start_ticks(pid).is_ok_and(|ticks| ticks < now);
+        let is_of_title = |cookie: &str| self.cookies.iter().any(|known| state::cookies_of_one_title(known, cookie));
         for pid in proc::pids()? {
             let mut bears = |pid| {
                 let cookie =
                     reader.environment_variable(pid, COOKIE).and_then(|cookie| std::str::from_utf8(cookie).ok());
-                cookie.is_some_and(|cookie| self.cookies.contains(cookie))
+                cookie.is_some_and(|cookie| self.cookies.contains(cookie) || is_of_title(cookie) && is_older(pid))
             };
             let is_known = |held: &Held| held.pid == pid && !held.process.has_ended();
             if !bears(pid)

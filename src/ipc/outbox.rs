@@ -11,6 +11,10 @@ use super::outbound::Frame;
 /// How many bytes of user messages may wait for one member.
 pub const MOST_QUEUED: usize = 64 * 1024 * 1024;
 
+/// How many bytes of the protocol may wait for one member before nothing more is read from it. Node's own requests never
+/// come near: it asks once for each server that it opens.
+const MOST_ANSWERS: usize = 1024 * 1024;
+
 /// How often a handle is sent again when the peer says that it did not arrive.
 pub const MOST_RETRANSMISSIONS: u32 = 3;
 
@@ -176,6 +180,13 @@ impl<H> Outbox<H> {
         self.queued_bytes
     }
 
+    /// Does the peer owe so much reading that it must not ask for more? Frames of the protocol are never dropped, so what
+    /// bounds them is that nothing more is read from who does not read the answers.
+    #[must_use]
+    pub fn is_clogged(&self) -> bool {
+        self.queued_bytes - self.user_bytes > MOST_ANSWERS
+    }
+
     fn insert(&mut self, place: usize, waiting: Waiting<H>) {
         self.queued_bytes += waiting.frame.len();
         self.waiting.insert(place, waiting);
@@ -306,6 +317,18 @@ mod tests {
         outbox.push(frame("x"));
         (0..4).for_each(|_| outbox.wrote(half.len()));
         assert_eq!(outbox.push_user(frame("x")), Ok(()));
+    }
+
+    #[test]
+    fn a_peer_that_asks_on_and_on_without_reading_clogs_its_channel_and_user_messages_do_not() {
+        let mut outbox: Outbox<u32> = Outbox::default();
+        assert_eq!(outbox.push_user(vec![b'x'; MOST_QUEUED].into()), Ok(()));
+        outbox.push(vec![b'x'; MOST_ANSWERS].into());
+        assert!(!outbox.is_clogged());
+        outbox.push(frame("x"));
+        assert!(outbox.is_clogged());
+        while let Some((_, None)) = write(&mut outbox) {}
+        assert!(!outbox.is_clogged());
     }
 
     #[test]

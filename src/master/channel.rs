@@ -11,6 +11,8 @@ use crate::ipc::outbound::Frame;
 use crate::ipc::outbox::{Full, Outbox};
 use crate::sys::sockets;
 
+use super::poll::Interest;
+
 /// A descriptor on its way to a member, shared with whoever must keep it until it has arrived.
 pub type Handle = Rc<OwnedFd>;
 
@@ -27,8 +29,8 @@ pub struct Channel {
     unclaimed: VecDeque<OwnedFd>,
     /// Set when a write found the other end closed: reading goes on to its end, writing does not.
     broken: bool,
-    /// Is it watched for room to write? Kept by the loop.
-    pub watched_for_room: bool,
+    /// What it is watched for. Kept by the loop.
+    pub watched: Interest,
 }
 
 /// What a read brought.
@@ -52,7 +54,7 @@ impl Channel {
             outbox: Outbox::default(),
             unclaimed: VecDeque::new(),
             broken: false,
-            watched_for_room: false,
+            watched: Interest::Read,
         }
     }
 
@@ -117,8 +119,20 @@ impl Channel {
         drop(self.outbox.refused());
     }
 
-    /// Writes what the kernel takes now. True when something is left that wants room.
-    pub fn flush(&mut self) -> bool {
+    /// Writes what the kernel takes now, and says what to watch the channel for.
+    pub fn flush(&mut self) -> Interest {
+        let wants_room = self.write();
+        match (self.outbox.is_clogged(), wants_room) {
+            (false, false) => Interest::Read,
+            (false, true) => Interest::ReadWrite,
+            (true, true) => Interest::Write,
+            // Behind an un-acknowledged handle. Its end is told all the same.
+            (true, false) => Interest::Nothing,
+        }
+    }
+
+    /// True when something is left that wants room.
+    fn write(&mut self) -> bool {
         loop {
             let Some(write) = self.outbox.next_write() else { return false };
             let handle = write.handle.map(|handle| handle.as_fd());

@@ -15,6 +15,9 @@ use super::{Carried, Master, words};
 /// What only the master says to the parent: a member that sends it is not believed.
 const ONLY_THE_MASTER_SAYS: [&str; 3] = ["egg-ready", "agent-worker-died", "app-worker-died"];
 
+/// How many characters of a request's name are told.
+const LONGEST_NAME: usize = 64;
+
 impl Master {
     /// One line from a member.
     pub(super) fn take_line(&mut self, from: MemberId, line: Result<&[u8], TooLong>) {
@@ -94,6 +97,8 @@ impl Master {
                     let errno = nix::errno::Errno::ENOSYS as i32;
                     members.push(from, outbound::error_reply(listeners.next_seq(), *seq, "", None, errno));
                 }
+                // The name is the member's own text: a log line is neither its megabyte nor its terminal.
+                let act: String = act.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect();
                 self.warn(Often::UnknownRequest, from, &format!("asked for `{act}`, which is not known"));
             }
         }

@@ -159,6 +159,8 @@ impl Listeners {
             let Some(member) = listener.free.front().copied() else {
                 // Level-triggered: a readable socket that nobody can serve would wake us for ever.
                 listener.watch(number, Interest::Nothing, poll);
+                listener.drop_the_unservable();
+                self.forget_if_done(number);
                 return Outcome::Fine;
             };
             match listener.next_connection() {
@@ -197,7 +199,8 @@ impl Listeners {
         let Some(listener) = self.table.get_mut(&offer.listener) else { return Outcome::Fine };
         let serves = listener.members.contains(&offer.member);
         if accepted {
-            if serves {
+            // It may stand there already: it closed its server and opened it again while this was under way.
+            if serves && !listener.free.contains(&offer.member) {
                 listener.free.push_back(offer.member);
             }
         } else {
@@ -347,6 +350,14 @@ impl Listener {
     fn close(&mut self, poll: &Poll) {
         if let Some(socket) = self.socket.take() {
             poll.remove(&socket);
+        }
+        self.drop_the_unservable();
+    }
+
+    /// Closes the connections that wait for nobody: every server of this key is closed. Their clients would hang.
+    fn drop_the_unservable(&mut self) {
+        if self.socket.is_none() && self.members.is_empty() {
+            self.waiting.clear();
         }
     }
 

@@ -112,15 +112,14 @@ impl Members {
     }
 }
 
-/// Flushes a channel and watches it for room exactly as long as something waits.
+/// Flushes a channel and watches it for room exactly as long as something waits for it.
 pub fn watch_for_room(channel: &mut Channel, source: Source, poll: &Poll) {
-    let wants_room = channel.flush();
-    if wants_room != channel.watched_for_room {
-        let interest = if wants_room { Interest::ReadWrite } else { Interest::Read };
+    let interest = channel.flush();
+    if interest != channel.watched {
         // The descriptor is ours and watched: the change cannot fail but for lack of kernel memory, and then the next
         // turn tries again.
         if poll.change(&*channel, source, interest).is_ok() {
-            channel.watched_for_room = wants_room;
+            channel.watched = interest;
         }
     }
 }

@@ -67,7 +67,8 @@ impl Master {
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
-        members.add(id, Member { role, number, pid: spawned.pid, pidfd, channel, spawned_ms }, &self.poll)?;
+        let member = Member { role, number, pid: spawned.pid, pidfd, channel, spawned_ms };
+        members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         self.report_progress();
         Ok(())
     }

@@ -28,7 +28,9 @@ pub enum Interest {
     Read,
     /// That, or room to write.
     ReadWrite,
-    /// Nothing for now.
+    /// Room to write.
+    Write,
+    /// Nothing but the end for now.
     Nothing,
 }
 
@@ -93,6 +95,7 @@ fn flags(interest: Interest) -> EpollFlags {
     match interest {
         Interest::Read => EpollFlags::EPOLLIN,
         Interest::ReadWrite => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+        Interest::Write => EpollFlags::EPOLLOUT,
         Interest::Nothing => EpollFlags::empty(),
     }
 }

@@ -1,14 +1,13 @@
 //! Sockets: listening ones, accepted ones, and the channel's reads and writes with descriptors beside the bytes.
 #![allow(unsafe_code)]
 
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    self as nix_socket, AddressFamily, Backlog, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrStorage, sockopt,
+    self as nix_socket, AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt,
 };
 
 /// Where a TCP socket is to listen.
@@ -89,8 +88,6 @@ pub struct Received {
     pub bytes: usize,
     /// Descriptors that came beside them.
     pub descriptors: Vec<OwnedFd>,
-    /// Descriptors were lost because too many came at once.
-    pub truncated: bool,
 }
 
 /// The most descriptors the kernel passes in one message.
@@ -101,27 +98,41 @@ const MOST_DESCRIPTORS: usize = 253;
 /// # Errors
 /// The kernel's: EAGAIN when nothing waits.
 pub fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, Errno> {
-    let mut control = [0_u8; control_space()];
-    let mut slices = [IoSliceMut::new(buffer)];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = nix_socket::recvmsg::<()>(channel.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
-    let mut descriptors = Vec::new();
-    let truncated = match message.cmsgs() {
-        Ok(messages) => {
-            for one in messages {
-                if let ControlMessageOwned::ScmRights(numbers) = one {
-                    // SAFETY: the kernel has just installed these numbers for us; each is wrapped once, before anything
-                    // can fail.
-                    descriptors.extend(numbers.into_iter().map(|number| unsafe { OwnedFd::from_raw_fd(number) }));
-                }
-            }
-            message.flags.contains(MsgFlags::MSG_CTRUNC)
-        }
-        // MSG_CTRUNC: cannot happen with room for all the kernel passes; nothing was installed beyond the buffer.
-        Err(_) => true,
-    };
-    Ok(Received { bytes: message.bytes, descriptors, truncated })
+    let mut control = Control([0; control_space()]);
+    let mut slice = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: a message header of zeros is a valid one: no name, no buffers.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    (message.msg_iov, message.msg_iovlen) = (&raw mut slice, 1);
+    (message.msg_control, message.msg_controllen) = ((&raw mut control).cast(), control_space() as _);
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the header points to two live buffers of the lengths that it names.
+    let bytes = Errno::result(unsafe { libc::recvmsg(channel.as_raw_fd(), &raw mut message, flags) })?;
+    Ok(Received { bytes: bytes.unsigned_abs(), descriptors: installed(&message) })
 }
+
+/// Takes over every descriptor that came, also when some were cut off because this process had no number left for them:
+/// nix gives none back then, and those that were installed would stay open for ever.
+fn installed(message: &libc::msghdr) -> Vec<OwnedFd> {
+    let mut descriptors = Vec::new();
+    // SAFETY: the kernel has filled the control buffer and set its length; the macros stay inside of it, and what a
+    // SCM_RIGHTS holds are numbers that were just installed for us, each wrapped once.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(one) = header.as_ref() {
+            if (one.cmsg_level, one.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+                let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
+                let count = (one.cmsg_len - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                descriptors.extend((0..count).map(|at| OwnedFd::from_raw_fd(numbers.add(at).read_unaligned())));
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    descriptors
+}
+
+/// Aligned as the kernel's headers in it are.
+#[repr(C, align(8))]
+struct Control([u8; control_space()]);
 
 const fn control_space() -> usize {
     // SAFETY: CMSG_SPACE only computes with its argument.
@@ -153,4 +164,28 @@ pub fn channel_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let (ours, theirs) = nix_socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     Ok((ours, theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_come_beside_the_bytes_all_of_them_and_close_on_exec() {
+        let (ours, theirs) = channel_pair().unwrap();
+        let numbers = [theirs.as_raw_fd(); 3];
+        let rights = [ControlMessage::ScmRights(&numbers)];
+        nix_socket::sendmsg::<()>(theirs.as_raw_fd(), &[IoSlice::new(b"xy")], &rights, MsgFlags::empty(), None)
+            .unwrap();
+        let mut buffer = [0; 8];
+        let received = receive(ours.as_fd(), &mut buffer).unwrap();
+        assert_eq!((received.bytes, received.descriptors.len()), (2, 3));
+        for descriptor in &received.descriptors {
+            let flags = nix::fcntl::fcntl(descriptor, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+            assert_eq!(flags, libc::FD_CLOEXEC);
+        }
+        assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap_err(), Errno::EAGAIN);
+        send(theirs.as_fd(), b"z", None).unwrap();
+        assert!(receive(ours.as_fd(), &mut buffer).unwrap().descriptors.is_empty());
+    }
 }

@@ -108,7 +108,7 @@ pub enum Ended {
     Signal(i32),
 }
 
-/// Ends a child that was spawned but cannot be watched (no descriptor left for its pidfd). The number is safe: the child
+/// Ends a child that was spawned but cannot be watched (no descriptor left for its pidfd, no memory for its place in the epoll set). The number is safe: the child
 /// is ours and nobody has reaped it.
 pub fn end_unwatched(pid: u32) {
     if let Ok(number) = i32::try_from(pid) {
