@@ -7,7 +7,7 @@ use std::io;
 use nix::errno::Errno;
 
 use super::masters::{Application, Kind, Running};
-use crate::state::{self, COOKIE};
+use crate::state::COOKIE;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
@@ -228,21 +228,17 @@ impl Ending {
     }
 
     /// Adds every process that bears a cookie of the application: its environment came from there, whoever its parent
-    /// is now. Of a killed master that was started anew only the second cookie is on record: what bears another one of
-    /// the same title, and is older than this command, was left behind by the first.
+    /// is now.
     fn find_bearers(&mut self) -> io::Result<()> {
         if self.cookies.is_empty() {
             return Ok(());
         }
         let mut reader = Reader::default();
-        let now = proc::start_ticks(std::process::id())?;
-        let is_older = |pid| proc::start_ticks(pid).is_ok_and(|ticks| ticks < now);
-        let is_of_title = |cookie: &str| self.cookies.iter().any(|known| state::cookies_of_one_title(known, cookie));
         for pid in proc::pids()? {
             let mut bears = |pid| {
                 let cookie =
                     reader.environment_variable(pid, COOKIE).and_then(|cookie| std::str::from_utf8(cookie).ok());
-                cookie.is_some_and(|cookie| self.cookies.contains(cookie) || is_of_title(cookie) && is_older(pid))
+                cookie.is_some_and(|cookie| self.cookies.contains(cookie))
             };
             let is_known = |held: &Held| held.pid == pid && !held.process.has_ended();
             if !bears(pid)

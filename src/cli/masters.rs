@@ -109,6 +109,7 @@ fn ask_record(
         close_grace_ms = record.close_grace_ms;
         application.base_dirs.push(record.base_dir);
         application.cookies.push(record.cookie);
+        application.cookies.extend(record.earlier_cookies);
     }
     let mut add = |pid: u32, start_ticks: u64, close_grace_ms: u64| {
         // What a user wrote must not point root at another user's process.

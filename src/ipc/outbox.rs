@@ -184,7 +184,8 @@ impl<H> Outbox<H> {
     /// bounds them is that nothing more is read from who does not read the answers.
     #[must_use]
     pub fn is_clogged(&self) -> bool {
-        self.queued_bytes - self.user_bytes > MOST_ANSWERS
+        // `user_bytes` counts whole frames, so the written part of the first one is counted in.
+        (self.queued_bytes + self.written).saturating_sub(self.user_bytes) > MOST_ANSWERS
     }
 
     fn insert(&mut self, place: usize, waiting: Waiting<H>) {
@@ -218,6 +219,16 @@ mod tests {
 
     fn plain(text: &str) -> Option<(String, Option<u32>)> {
         Some((text.into(), None))
+    }
+
+    #[test]
+    fn a_half_written_message_of_a_user_clogs_nothing() {
+        let mut outbox = Outbox::<u32>::default();
+        outbox.push_user(frame("a message")).unwrap();
+        outbox.wrote(5);
+        assert!(!outbox.is_clogged());
+        outbox.push(vec![0; MOST_ANSWERS + 1].into());
+        assert!(outbox.is_clogged());
     }
 
     #[test]

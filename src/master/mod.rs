@@ -324,7 +324,7 @@ impl Master {
     fn leave(mut self, code: u8) -> ExitCode {
         self.flush();
         self.notices.write(Level::Info, &format!("exit with code:{code}"));
-        self.directory.remove_record(&self.carried.options.title);
+        self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)
     }
 }

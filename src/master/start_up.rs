@@ -42,7 +42,10 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let open_files = descriptors::raise_open_files()?;
     let directory = Directory::open()?;
-    let record = Record::of_self(&options)?;
+    let mut record = Record::of_self(&options)?;
+    if let Some(parents) = directory.read_record(&options.title) {
+        record.follow(parents);
+    }
     directory.write_record(&record)?;
     let poll = Poll::new()?;
     let parent = crossing.channel.map(Channel::new);

@@ -208,6 +208,14 @@ impl Directory {
         Ok(records)
     }
 
+    /// The record of an orderly end: removed, unless it still names earlier instances that ended without order. Then it
+    /// stays, for `stop` to find what they left behind.
+    pub fn retire_record(&self, title: &Title) {
+        if self.read_record(title).is_none_or(|record| record.earlier_cookies.is_empty()) {
+            self.remove_record(title);
+        }
+    }
+
     /// Removes the title's record. Only for who holds the lock: nobody else can be writing one. A record that stays
     /// because that failed is stale as soon as the lock is free.
     pub fn remove_record(&self, title: &Title) {

@@ -13,5 +13,5 @@ mod place;
 mod record;
 
 pub use directory::{Directory, Holder, LockOutcome, TitleLock};
-pub use names::{COOKIE, cookies_of_one_title, new_cookie};
+pub use names::{COOKIE, new_cookie};
 pub use record::{Record, RecordPhase};

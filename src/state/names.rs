@@ -31,13 +31,6 @@ pub fn new_cookie(title: &Title) -> Result<String, Failure> {
     Ok(format!("{}.{:032x}", hash(title.as_str().as_bytes()), u128::from_ne_bytes(random)))
 }
 
-/// Are these cookies of instances of the same title?
-#[must_use]
-pub fn cookies_of_one_title(one: &str, other: &str) -> bool {
-    let titles = one.split_once('.').zip(other.split_once('.'));
-    titles.is_some_and(|((one, _), (other, _))| one == other)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,8 +48,5 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.len(), 65);
         assert_eq!(one.split('.').next(), Some(hash(b"svc").as_str()));
-        assert!(cookies_of_one_title(&one, &other));
-        let stranger = new_cookie(&Title::try_from("svc2".to_owned()).unwrap()).unwrap();
-        assert!(!cookies_of_one_title(&one, &stranger) && !cookies_of_one_title("", ""));
     }
 }

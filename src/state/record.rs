@@ -10,6 +10,8 @@ use crate::sys::{clock, proc};
 
 /// The format that this program writes and the only one it reads.
 const FORMAT: u32 = 1;
+/// More instances of one title than this are not killed in a row without a stop between them.
+const MOST_EARLIER: usize = 16;
 
 /// How far the application of a record is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Record {
     pub phase: RecordPhase,
     /// The instance cookie, in the environment of every process of the tree.
     pub cookie: String,
+    /// The cookies of earlier instances of the title whose masters were killed, newest first: what they left behind may
+    /// still be there. At most [`MOST_EARLIER`].
+    pub earlier_cookies: Vec<String>,
     /// Absolute directory of the application.
     pub base_dir: PathBuf,
     /// The address it serves, once that is known.
@@ -69,11 +74,18 @@ impl Record {
             pid_namespace: proc::pid_namespace()?,
             phase: RecordPhase::Starting,
             cookie: options.cookie.clone(),
+            earlier_cookies: Vec::new(),
             base_dir: options.base_dir.clone(),
             address: None,
             started_at_ms: clock::unix_ms(),
             close_grace_ms: options.worker_close_grace_ms.saturating_add(options.agent_close_grace_ms),
         })
+    }
+
+    /// Takes over what the record before this one knew: its instance has gone without a word, or is this one.
+    pub fn follow(&mut self, before: Record) {
+        let known = std::iter::once(before.cookie).chain(before.earlier_cookies);
+        self.earlier_cookies = known.filter(|cookie| *cookie != self.cookie).take(MOST_EARLIER).collect();
     }
 
     /// Reads what was written; `None` for rubbish and for other formats.

@@ -92,7 +92,11 @@ fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
     if let Some(pid) = masters::of_title(&options.title)?.first() {
         return Err(already(options, Some(*pid)).into());
     }
-    directory.write_record(&Record::of_self(options)?)?;
+    let mut record = Record::of_self(options)?;
+    if let Some(before) = directory.read_record(&options.title) {
+        record.follow(before);
+    }
+    directory.write_record(&record)?;
     Ok((directory, lock))
 }
 
@@ -143,7 +147,7 @@ fn start_detached(
         return Ok(Exit::Done);
     }
     let left = tree.end(&ending, options)?;
-    directory.remove_record(&options.title);
+    directory.retire_record(&options.title);
     drop(held);
     Err(story::failure(options, &ending, &logs, tree.master(), left).into())
 }

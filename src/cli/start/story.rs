@@ -87,7 +87,9 @@ fn class(options: &Options, ending: &Ending) -> (String, Option<String>) {
             let hint = if agent_is_silent { app::AGENT_READY_HINT } else { "`--timeout=MS` waits longer" };
             (format!("Start failed, {seconds}s timeout: {}", not_ready(progress)), Some(hint.to_owned()))
         }
-        Ending::Cancelled(signal) => (format!("stopped by {}: nothing is left", signals::name(*signal)), None),
+        Ending::Cancelled(signal) => {
+            (format!("stopped: {} cancelled the start, and nothing is left", signals::name(*signal)), None)
+        }
         Ending::NotDetached(why) => (format!("the daemon could not become the master: {why}"), None),
     }
 }

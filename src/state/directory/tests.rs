@@ -63,6 +63,7 @@ fn record(text: &str) -> Record {
         pid_namespace: proc::pid_namespace().unwrap(),
         phase: RecordPhase::Running,
         cookie,
+        earlier_cookies: Vec::new(),
         base_dir: "/srv/app".into(),
         address: Some("http://127.0.0.1:7001".into()),
         started_at_ms: 1,
