@@ -100,6 +100,30 @@ fn the_directory_may_be_left_out_and_options_may_come_from_the_environment() {
 }
 
 #[test]
+fn an_inherited_disposition_that_ignores_ended_children_does_not_matter() {
+    world(|world| {
+        let port = world.port();
+        let words = ["start", "--daemon", "--title=svc", &format!("--port={port}")];
+        let typed = world.eggctl_under(&["env", "--ignore-signal=CHLD"], &words);
+        typed.arg(world.fixture("app")).run().exits(0);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn an_output_that_takes_nothing_is_no_failure() {
+    world(|world| {
+        let port = world.port();
+        let words = ["start", "--daemon", "--title=svc", &format!("--port={port}")];
+        let typed = world.eggctl_under(&["sh", "-c", r#"exec "$@" >/dev/full"#, "sh"], &words);
+        typed.arg(world.fixture("app")).run().exits(0);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_script_runs_its_workers_half_only() {
     world(|world| {
         let port = world.port();

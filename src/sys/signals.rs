@@ -64,6 +64,17 @@ pub fn ignore_write_signals() -> io::Result<()> {
     Ok(())
 }
 
+/// Lets children that end be waited for: under an ignored SIGCHLD, which an exec inherits, the kernel reaps them itself.
+///
+/// # Errors
+/// The kernel's.
+pub fn keep_ended_children() -> io::Result<()> {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default disposition installs no code.
+    unsafe { sigaction(Signal::SIGCHLD, &default) }?;
+    Ok(())
+}
+
 /// The name of a signal: `SIGTERM`, or `signal 34` where it has none.
 #[must_use]
 pub fn name(signal: i32) -> String {

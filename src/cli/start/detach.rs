@@ -13,6 +13,7 @@ use daemonize::{Daemonize, Outcome};
 
 use crate::ipc::report::{self, Report};
 use crate::sys::crossing::Crossing;
+use crate::sys::signals;
 
 /// What the daemon becomes.
 pub struct Master<'a> {
@@ -30,10 +31,12 @@ pub struct Master<'a> {
 /// When the first fork fails. Later failures come over the channel, as `NotDetached`.
 pub fn detach(master: &Master<'_>, stdout: File, stderr: File, crossing: Crossing) -> anyhow::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
+    // `daemonize` waits for its first child, and takes it for a failure when there is none to wait for.
+    signals::keep_ended_children()?;
     let umask = nix::sys::stat::umask(nix::sys::stat::Mode::empty());
     nix::sys::stat::umask(umask);
-    // Buffered output would be printed by each of the three processes.
-    io::stdout().flush()?;
+    // Buffered output would be printed by each of the three processes. One that is not taken is no failure of a start.
+    drop(io::stdout().flush());
     let daemon =
         Daemonize::new().working_directory(std::env::current_dir()?).umask(umask.bits()).stdout(stdout).stderr(stderr);
     match daemon.execute() {
