@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
@@ -151,6 +151,56 @@ impl Failure {
     pub fn no_app_script(dir: &Path) -> Self {
         Failure::new(Exit::Usage, format!("no app.js in `{}`", dir.display()))
             .hint("each worker runs app.js; another script is started by its name: `eggctl start SCRIPT.js`")
+    }
+
+    /// A framework that is named by its path.
+    pub fn no_framework_at(path: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("the framework `{}` should exist", path.display()))
+    }
+
+    /// A framework that is named by its name; the words are egg-utils'.
+    pub fn no_framework(name: &str, looked: &[PathBuf], base_dir: &Path) -> Self {
+        let mut looked: Vec<String> = looked.iter().map(|dir| dir.display().to_string()).collect();
+        looked.dedup();
+        Failure::new(Exit::Usage, format!("{name} is not found in {}", looked.join(",")))
+            .hint(format!("install what the application depends on: `npm install` in `{}`", base_dir.display()))
+    }
+
+    /// A script has no framework.
+    pub fn framework_of_script(source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, format!("a script runs without a framework ({source})"))
+            .hint("name the application's directory instead of the script")
+    }
+
+    /// A framework's directory without a package.json.
+    pub fn framework_without_package(framework: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("no package.json in the framework `{}`", framework.display()))
+    }
+
+    /// The package that runs a framework's members is not there.
+    pub fn no_cluster(package: &str, from: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("{package} is not found from `{}` upward", from.display()))
+            .because("it is the package whose files agent and workers run")
+            .hint("install what the framework depends on, or name another with `--framework`")
+    }
+
+    /// A framework with which both of Egg's protocols could be meant.
+    pub fn two_clusters(framework: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` can run by egg-cluster and by @eggjs/cluster", framework.display()))
+            .hint("let the framework's package.json depend on the egg that it stands on")
+    }
+
+    /// The package is there, and not the file in it.
+    pub fn no_member_file(cluster: &Path, file: &str) -> Self {
+        Failure::new(Exit::Usage, format!("no {file} in `{}`", cluster.display()))
+            .because("this version of the package is not known, or it is not installed completely")
+    }
+
+    /// Source maps are wanted without the module that reads them.
+    pub fn no_source_map_support(base_dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("source-map-support is not found from `{}` upward", base_dir.display()))
+            .because("`--sourcemap` or egg.typescript in package.json asks for it")
+            .hint("`npm install source-map-support`, or start with `--no-sourcemap`")
     }
 
     /// Nothing gives the application a name.

@@ -9,6 +9,7 @@ mod cancel;
 mod close;
 mod cluster;
 mod codec;
+mod egg;
 mod foreground;
 mod gate;
 mod harness;

@@ -3,6 +3,7 @@
 //! Each kind is a file of its own; here is the door, and what is the same for all kinds. Plain values in, plain values
 //! out: the master spawns, reads and writes.
 
+mod egg;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -12,7 +13,7 @@ use std::path::Path;
 
 use crate::ipc::inbound::{AddressType, Listening};
 use crate::lifecycle::Role;
-use crate::options::{Application, Options};
+use crate::options::{Application, Family, Options};
 use crate::sys::spawn::Program;
 
 /// The file that node loads first in every member when the options want it; the master keeps it on disk.
@@ -22,37 +23,73 @@ pub const PRELOAD: &str = include_str!("preload.cjs");
 pub const AGENT_READY_HINT: &str =
     "if it is ready, it has to say so: add `process.send({ action: 'agent-start' })` to agent.js";
 
+/// What the master chooses at its start and every life of a member is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runtime {
+    /// Where Egg's agent and workers meet (cluster-client): a port that the master holds against strangers.
+    pub cluster_port: Option<u16>,
+}
+
 /// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
 /// `preload` is the file that node loads first, when the options want it.
 #[must_use]
-pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>) -> Program {
+pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>, runtime: &Runtime) -> Program {
+    match (&options.application, role) {
+        (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload),
+        (Application::Node { script, .. }, Role::Worker { .. }) => node::worker(options, script, cluster_id, preload),
+        (Application::Egg { agent, cluster_options, .. }, Role::Agent) => {
+            egg::agent(options, agent, preload, egg::members_options(cluster_options, runtime))
+        }
+        (Application::Egg { worker, cluster_options, .. }, Role::Worker { slot, .. }) => {
+            let program = node::worker(options, worker, cluster_id, preload);
+            egg::worker(program, options, slot, egg::members_options(cluster_options, runtime))
+        }
+    }
+}
+
+/// The options that Egg's members are given, a JSON object: also what `egg-ready` tells them. `None`: not Egg.
+#[must_use]
+pub fn members_options_json(options: &Options, runtime: &Runtime) -> Option<String> {
     match &options.application {
-        Application::Node { script, agent } => match role {
-            Role::Agent => node::agent(options, agent.as_deref(), preload),
-            Role::Worker { .. } => node::worker(options, script, cluster_id, preload),
-        },
+        Application::Node { .. } => None,
+        Application::Egg { cluster_options, .. } => Some(egg::members_options(cluster_options, runtime)),
     }
 }
 
 /// Does a message with this action say that a member of this role is ready? The words are Egg's, for every kind.
 #[must_use]
-pub fn ready_by_message(role: Role, action: Option<&str>) -> bool {
-    action
-        == Some(match role {
-            Role::Agent => "agent-start",
-            Role::Worker { .. } => "app-start",
-        })
+pub fn ready_by_message(options: &Options, role: Role, action: Option<&str>) -> bool {
+    let ready = match (&options.application, role) {
+        (_, Role::Agent) => "agent-start",
+        // With reusePort a worker listens without asking anybody, so that Node's listening frame never comes.
+        (Application::Egg { family: Family::Three, .. }, Role::Worker { .. }) => "reuse-port-listening",
+        (Application::Egg { family: Family::Four, .. } | Application::Node { .. }, Role::Worker { .. }) => "app-start",
+    };
+    action == Some(ready)
 }
 
-/// Does a worker that listens there show that it is ready? With a port in the options, only at that TCP port; an
-/// application may listen elsewhere before (metrics, a debug port).
+/// Does a worker that listens there show that it is ready? Egg 4's workers say so instead.
 #[must_use]
-pub fn ready_by_listening(options: &Options, listening: &Listening) -> bool {
-    match options.port {
-        Some(port) => {
-            matches!(listening.address_type, AddressType::Tcp4 | AddressType::Tcp6) && listening.port == i64::from(port)
+pub fn ready_by_listening(options: &Options, real_port: Option<u16>, listening: &Listening) -> bool {
+    !matches!(options.application, Application::Egg { family: Family::Four, .. })
+        && serves(options, real_port, listening)
+}
+
+/// Is it there that the application serves? It may listen elsewhere before (metrics, a debug port). `real_port` is what
+/// Egg's workers have told by `realport`.
+///
+/// A Node application serves at the TCP port in the options, else where it first listens. Egg serves at its real port,
+/// which is the options' until it is told, and at any unix socket: egg-cluster's rule.
+#[must_use]
+pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) -> bool {
+    let at = |port: u16| {
+        matches!(listening.address_type, AddressType::Tcp4 | AddressType::Tcp6) && listening.port == i64::from(port)
+    };
+    match &options.application {
+        Application::Node { .. } => options.port.is_none_or(at),
+        Application::Egg { .. } => {
+            listening.address_type == AddressType::Pipe || real_port.or(options.port).is_some_and(at)
         }
-        None => true,
     }
 }
 

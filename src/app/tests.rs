@@ -46,7 +46,7 @@ fn set<'a>(program: &'a Program, name: &str) -> Option<&'a str> {
 
 #[test]
 fn a_worker_gets_flags_preload_and_script_in_this_order() {
-    let program = launch(&options(None), WORKER, 7, Some(Path::new("/run/preload.cjs")));
+    let program = launch(&options(None), WORKER, 7, Some(Path::new("/run/preload.cjs")), &Runtime::default());
     assert_eq!(program.path, Path::new("/usr/bin/node"));
     assert_eq!(program.directory, Path::new("/srv/hello"));
     assert_eq!(program.arguments, ["--no-deprecation", "--require", "/run/preload.cjs", "/srv/hello/app.js"]);
@@ -58,7 +58,7 @@ fn a_worker_gets_flags_preload_and_script_in_this_order() {
 
 #[test]
 fn an_agent_is_no_cluster_worker_even_when_the_master_inherited_an_id() {
-    let program = launch(&options(None), Role::Agent, 0, None);
+    let program = launch(&options(None), Role::Agent, 0, None, &Runtime::default());
     assert_eq!(program.arguments, ["--no-deprecation", "/srv/hello/agent.js"]);
     assert_eq!(set(&program, "NODE_CHANNEL_FD"), Some("3"));
     assert_eq!(set(&program, "NODE_UNIQUE_ID"), None);
@@ -68,7 +68,7 @@ fn an_agent_is_no_cluster_worker_even_when_the_master_inherited_an_id() {
 #[test]
 fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubbed() {
     for role in [Role::Agent, WORKER] {
-        let program = launch(&options(None), role, 1, None);
+        let program = launch(&options(None), role, 1, None, &Runtime::default());
         for name in SCRUBBED {
             assert_ne!(program.unset.contains(name), set(&program, name).is_some(), "{name} of {role:?}");
         }
@@ -86,7 +86,7 @@ fn a_member_is_ready_by_its_own_message_only() {
         (WORKER, Some("egg-ready"), false),
         (WORKER, None, false),
     ] {
-        assert_eq!(ready_by_message(role, action), expected, "{role:?} {action:?}");
+        assert_eq!(ready_by_message(&options(None), role, action), expected, "{role:?} {action:?}");
     }
 }
 
@@ -101,7 +101,7 @@ fn with_a_port_only_tcp_at_that_port_is_ready_and_without_one_the_first_listen()
         (None, listening(AddressType::Tcp4, None, 9100), true),
         (None, listening(AddressType::Pipe, Some("/tmp/s"), -1), true),
     ] {
-        assert_eq!(ready_by_listening(&options(port), &listening), expected, "{port:?} {listening:?}");
+        assert_eq!(ready_by_listening(&options(port), None, &listening), expected, "{port:?} {listening:?}");
     }
 }
 
@@ -150,5 +150,5 @@ fn people_count_workers_from_one() {
 #[test]
 fn the_hint_for_a_slow_agent_holds_a_word_that_makes_it_ready() {
     let action = AGENT_READY_HINT.split('\'').nth(1);
-    assert!(ready_by_message(Role::Agent, action), "{action:?}");
+    assert!(ready_by_message(&options(None), Role::Agent, action), "{action:?}");
 }

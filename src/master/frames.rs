@@ -107,7 +107,7 @@ impl Master {
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
         let address = app::address(&self.carried.options, listening);
-        if app::ready_by_listening(&self.carried.options, listening) {
+        if app::ready_by_listening(&self.carried.options, None, listening) {
             self.carried.record.address.get_or_insert(address);
             self.ready(from);
         } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
@@ -133,7 +133,7 @@ impl Master {
 
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
-        if app::ready_by_message(role, envelope.action.as_deref()) {
+        if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
             return self.ready(from);
         }
         let sender = match role {

@@ -61,7 +61,7 @@ impl Master {
             true => Some(self.directory.keep_preload(app::PRELOAD).map_err(io::Error::other)?),
             false => None,
         };
-        let mut program = app::launch(options, role, number, preload.as_deref());
+        let mut program = app::launch(options, role, number, preload.as_deref(), &app::Runtime::default());
         program.unset.extend(crossing::MASTERS_OWN);
         let spawned = spawn::spawn(&program, self.open_files)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;

@@ -10,6 +10,9 @@ use clap::{Args, Parser, Subcommand};
 use super::not_yet;
 use crate::error::Failure;
 
+/// What begins a flag that is for node.
+const NODE_OPTIONS: &str = "node-options--";
+
 /// The command line.
 #[derive(Clone, Debug, Parser)]
 #[command(
@@ -58,9 +61,17 @@ pub struct StartFlags {
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
 
+    /// Egg's framework: a package's name or an absolute path [default: egg.framework in package.json, else egg]
+    #[arg(long, value_name = "NAME|PATH")]
+    pub framework: Option<String>,
+
     /// Return when the application is ready, and leave it running in the background
-    #[arg(long)]
-    pub daemon: bool,
+    #[arg(long, overrides_with = "no_daemon")]
+    daemon: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_daemon: bool,
 
     /// Log of stdout with --daemon [default: ~/logs/master-stdout.log]
     #[arg(long, value_name = "FILE")]
@@ -75,8 +86,12 @@ pub struct StartFlags {
     pub timeout: Option<String>,
 
     /// Output on stderr does not fail the start
-    #[arg(long)]
-    pub ignore_stderr: bool,
+    #[arg(long, overrides_with = "no_ignore_stderr")]
+    ignore_stderr: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_ignore_stderr: bool,
 
     /// The node program: a path, or a name looked up in PATH [default: node]
     #[arg(long, value_name = "PROGRAM")]
@@ -86,9 +101,46 @@ pub struct StartFlags {
     #[arg(long, short, value_name = "MODULE")]
     pub require: Vec<String>,
 
+    /// Map stack traces to the sources, by `source-map-support` [default: egg.typescript in package.json]
+    #[arg(long, visible_aliases = ["ts", "typescript"], overrides_with = "no_sourcemap")]
+    sourcemap: bool,
+
+    /// Not so, whatever package.json says.
+    #[arg(long, hide = true, aliases = ["no-ts", "no-typescript"])]
+    no_sourcemap: bool,
+
+    /// A flag for node, written as one word: `--node-options--max-old-space-size=4096`; repeatable
+    #[arg(long = NODE_OPTIONS, value_name = "FLAG[=VALUE]", require_equals = true)]
+    pub node_options: Vec<String>,
+
     /// Run the members without eggctl's preload: output may be lost at an exit, keep-alive clients reset at a close
     #[arg(long)]
     pub no_preload: bool,
+}
+
+impl StartFlags {
+    /// `--daemon` or `--no-daemon`, if one was typed.
+    #[must_use]
+    pub fn daemon(&self) -> Option<bool> {
+        one_of(self.daemon, self.no_daemon)
+    }
+
+    /// `--ignore-stderr` or its opposite, if one was typed.
+    #[must_use]
+    pub fn ignore_stderr(&self) -> Option<bool> {
+        one_of(self.ignore_stderr, self.no_ignore_stderr)
+    }
+
+    /// `--sourcemap` or its opposite, if one was typed.
+    #[must_use]
+    pub fn sourcemap(&self) -> Option<bool> {
+        one_of(self.sourcemap, self.no_sourcemap)
+    }
+}
+
+/// The last of the two that was typed: clap takes the other one back.
+fn one_of(yes: bool, no: bool) -> Option<bool> {
+    (yes || no).then_some(yes)
 }
 
 /// What can be typed after `eggctl stop`.
@@ -130,10 +182,18 @@ pub enum NoCommand {
 /// [`NoCommand::Asked`] for `--help` and `--version`, [`NoCommand::Wrong`] (exit 2) for everything that clap refuses and for
 /// flags that are known elsewhere and not supported yet.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCommand> {
-    Cli::try_parse_from(arguments).map_err(|refusal| match refusal.kind() {
+    Cli::try_parse_from(arguments.into_iter().map(node_option_apart)).map_err(|refusal| match refusal.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoCommand::Asked(refusal.render().to_string()),
         _ => NoCommand::Wrong(failure(&refusal)),
     })
+}
+
+/// `--node-options--X=V` as clap can take it: `--node-options--=X=V`.
+fn node_option_apart(argument: OsString) -> OsString {
+    match argument.to_str().and_then(|text| text.strip_prefix("--")?.strip_prefix(NODE_OPTIONS)) {
+        Some(option) if !option.starts_with('=') => format!("--{NODE_OPTIONS}={option}").into(),
+        _ => argument,
+    }
 }
 
 /// Clap's refusal in this program's words.

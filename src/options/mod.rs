@@ -8,11 +8,17 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 mod any_path;
+mod asked;
+mod egg;
 pub mod flags;
+mod framework;
+mod node_flags;
 mod not_yet;
+mod package;
 mod place;
 mod program;
 mod resolve;
+mod settings;
 mod stop;
 mod surroundings;
 #[cfg(test)]
@@ -72,6 +78,34 @@ pub enum Application {
         /// Absolute path of the agent's script.
         agent: Option<PathBuf>,
     },
+    /// An Egg application: the framework's own files run, and find the application by their options. All paths are UTF-8.
+    Egg {
+        /// The framework's directory as egg-scripts gives it: links in it are not followed.
+        framework: PathBuf,
+        /// What the framework calls itself.
+        framework_name: String,
+        /// Its version; empty when it has none.
+        framework_version: String,
+        /// Which protocol its members speak.
+        family: Family,
+        /// The file that the agent runs, links followed.
+        agent: PathBuf,
+        /// The file that each worker runs, links followed.
+        worker: PathBuf,
+        /// Egg's options as its own master would have them, a JSON object, but for the ports that the master chooses.
+        cluster_options: String,
+        /// Those that egg-scripts would give to that master, a JSON object: shown, and read by nobody.
+        scripts_options: String,
+    },
+}
+
+/// What an Egg's members say when they are ready, and where their files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Family {
+    /// egg-cluster: Egg 3 and before. A worker is ready when it listens.
+    Three,
+    /// @eggjs/cluster: Egg 4. A worker says that it is ready.
+    Four,
 }
 
 /// Everything the master needs to know. Valid by construction.
@@ -135,6 +169,7 @@ impl Options {
     pub fn has_agent(&self) -> bool {
         match &self.application {
             Application::Node { agent, .. } => agent.is_some(),
+            Application::Egg { .. } => true,
         }
     }
 
@@ -154,6 +189,9 @@ impl Options {
     /// it, so that egg-scripts finds our masters by the text `"title":"svc"`. Nobody reads the options back from it.
     #[must_use]
     pub fn shown_json(&self) -> String {
+        if let Application::Egg { scripts_options, .. } = &self.application {
+            return scripts_options.clone();
+        }
         let quoted = |text: &str| serde_json::Value::from(text).to_string();
         let port = self.port.map(|port| format!("\"port\":{port},")).unwrap_or_default();
         let base_dir = quoted(&self.base_dir.to_string_lossy());

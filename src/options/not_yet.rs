@@ -3,11 +3,7 @@
 
 /// Whole names, in the spellings that egg-scripts takes (yargs reads `--pidFile` and `--pid-file` alike).
 const NAMES: &[&str] = &[
-    "framework",
     "customEgg",
-    "sourcemap",
-    "ts",
-    "typescript",
     "es_staging",
     "expose_debug_as",
     "sticky",
@@ -21,8 +17,8 @@ const NAMES: &[&str] = &[
     "plugins",
 ];
 
-/// Beginnings of whole families: `--inspect-brk`, `--https.key`, `--node-options--max-old-space-size`, `--debugPort`.
-const FAMILIES: &[&str] = &["inspect", "debug", "harmony", "https", "node-options--"];
+/// Beginnings of whole families: `--inspect-brk`, `--https.key`, `--debugPort`.
+const FAMILIES: &[&str] = &["inspect", "debug", "harmony", "https"];
 
 /// Is this flag, with its dashes and without its value, known elsewhere? `--no-x` is the yargs spelling of "not x".
 pub fn knows(flag: &str) -> bool {

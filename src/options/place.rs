@@ -4,8 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
-use serde_json::{Map, Value};
-
+use super::framework::Framework;
+use super::package::Package;
+use super::settings::Settings;
 use super::surroundings::{Found, Source};
 use super::{Application, Title};
 use crate::error::Failure;
@@ -16,14 +17,14 @@ const APP_SCRIPT: &str = "app.js";
 pub const AGENT_SCRIPT: &str = "agent.js";
 /// The endings of a script's name.
 const SCRIPT_ENDINGS: &[&str] = &["js", "cjs", "mjs", "ts", "cts", "mts"];
-/// A package.json of more bytes is no package.json.
-const LARGEST_PACKAGE: u64 = 16 * 1024 * 1024;
 
 /// Where the application is. The place exists.
 #[derive(Debug)]
 pub struct Place {
     /// Absolute directory of the application.
     pub base_dir: PathBuf,
+    /// The directory's package.json.
+    pub package: Option<Package>,
     /// Absolute path of the script, when one was named.
     script: Option<PathBuf>,
 }
@@ -34,7 +35,7 @@ impl Place {
     /// A symbolic link stays as it was typed (a deployment's `current`); only `..` is resolved, by the kernel's rules.
     ///
     /// # Errors
-    /// It does not exist, is neither a directory nor a script, or has a path that is no UTF-8.
+    /// It does not exist, is neither a directory nor a script, has a path that is no UTF-8, or a bad package.json.
     pub fn find(typed: Option<&Path>, cwd: &Path) -> Result<Place, Failure> {
         let shown = typed.unwrap_or(cwd);
         let unknown = |error: std::io::Error| Failure::no_such_place(shown, &error);
@@ -45,12 +46,12 @@ impl Place {
         }
         let Some(text) = path.to_str() else { return Err(Failure::path_not_text(&path)) };
         if kind.is_dir() {
-            return Ok(Place { base_dir: path, script: None });
+            return Ok(Place { package: Package::read(&path)?, base_dir: path, script: None });
         }
         let ending = text.rsplit_once('.').map(|(_, ending)| ending);
         match path.parent() {
             Some(parent) if kind.is_file() && ending.is_some_and(|ending| SCRIPT_ENDINGS.contains(&ending)) => {
-                Ok(Place { base_dir: parent.to_owned(), script: Some(path) })
+                Ok(Place { package: Package::read(parent)?, base_dir: parent.to_owned(), script: Some(path) })
             }
             _ => Err(Failure::not_an_application(shown)),
         }
@@ -60,20 +61,15 @@ impl Place {
     /// `None`: a directory without package.json.
     ///
     /// # Errors
-    /// package.json cannot be read or is not what it should be, or nothing gives a name.
+    /// package.json's name is no string, or nothing gives a name.
     pub fn name(&self) -> Result<Option<Found>, Failure> {
-        let package = package_json(&self.base_dir)?;
-        if package.is_none() && self.script.is_none() {
+        if self.package.is_none() && self.script.is_none() {
             return Ok(None);
         }
-        match package.as_ref().and_then(|package| package.get("name")) {
-            Some(Value::String(name)) if !name.is_empty() => {
-                return Ok(Some(Found { text: name.clone(), source: Source::PackageJson }));
-            }
-            None | Some(Value::String(_)) => {}
-            Some(_) => {
-                return Err(Failure::bad_package_json(&self.base_dir.join("package.json"), "`name` is not a string"));
-            }
+        if let Some(package) = &self.package
+            && let Some(name) = package.text("name")?
+        {
+            return Ok(Some(Found { text: name.to_owned(), source: Source::PackageJson }));
         }
         let stem = match &self.script {
             Some(script) => script.file_stem(),
@@ -85,11 +81,35 @@ impl Place {
         }
     }
 
-    /// What runs here.
+    /// package.json's `eggScriptsConfig`.
+    ///
+    /// # Errors
+    /// It is no object.
+    pub fn settings(&self) -> Result<Settings, Failure> {
+        Settings::of(self.package.as_ref())
+    }
+
+    /// The framework, when this is an Egg application ([`Framework::find`]): a directory. A script is one of plain Node.
+    ///
+    /// # Errors
+    /// The framework is not found, is not clear, or is named for a script.
+    pub fn framework(&self, given: Option<Found>, cwd: &Path) -> Result<Option<Framework>, Failure> {
+        match (&self.script, &self.package, given) {
+            (Some(_), _, Some(Found { source: source @ Source::Flag(_), .. })) => {
+                Err(Failure::framework_of_script(source))
+            }
+            (Some(_), ..) | (None, None, _) => Ok(None),
+            (None, Some(package), given) => {
+                Framework::find(package, &self.base_dir, given.as_ref().map(|found| found.text.as_str()), cwd)
+            }
+        }
+    }
+
+    /// What runs here, without a framework.
     ///
     /// # Errors
     /// A directory without app.js, or one that cannot be looked into.
-    pub fn application(&self) -> Result<Application, Failure> {
+    pub fn node_application(&self) -> Result<Application, Failure> {
         if let Some(script) = &self.script {
             return Ok(Application::Node { script: script.clone(), agent: None });
         }
@@ -103,7 +123,8 @@ impl Place {
     }
 }
 
-/// The title of the application in a place, where `--title` gives none: egg-scripts' `egg-server-<name>`.
+/// The title of the application in a place, where `--title` gives none: what
+/// `eggScriptsConfig.title` says, else egg-scripts' `egg-server-<name>`.
 /// `None`: nothing was typed, and the current directory is no application (it has no package.json).
 ///
 /// # Errors
@@ -111,6 +132,9 @@ impl Place {
 /// directory without package.json.
 pub fn default_title(typed: Option<&Path>, cwd: &Path) -> Result<Option<Title>, Failure> {
     let place = Place::find(typed, cwd)?;
+    if let Some(set) = place.settings()?.text("title")? {
+        return checked_title(set).map(Some);
+    }
     match place.name()? {
         Some(name) => title_from(&name).map(Some),
         None if typed.is_some() => Err(Failure::no_package_json(&place.base_dir)),
@@ -130,23 +154,6 @@ pub fn title_from(name: &Found) -> Result<Title, Failure> {
 /// It is empty, too long, or holds a control character.
 pub fn checked_title(found: Found) -> Result<Title, Failure> {
     Title::try_from(found.text).map_err(|reason| Failure::bad_title(&reason, found.source))
-}
-
-/// The directory's package.json, if there is one.
-fn package_json(dir: &Path) -> Result<Option<Map<String, Value>>, Failure> {
-    let path = dir.join("package.json");
-    let found = match fs::metadata(&path) {
-        Ok(found) => found,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Failure::unreadable(&path, &error)),
-    };
-    if !found.is_file() || found.len() > LARGEST_PACKAGE {
-        return Err(Failure::bad_package_json(&path, "not a file of at most 16 MiB"));
-    }
-    let bytes = fs::read(&path).map_err(|error| Failure::unreadable(&path, &error))?;
-    // Node's `require` skips a byte order mark too.
-    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&bytes);
-    serde_json::from_slice(text).map(Some).map_err(|error| Failure::bad_package_json(&path, error))
 }
 
 /// Is there a file of this name? A missing one is an answer; one that cannot be looked at is a failure.

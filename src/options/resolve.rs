@@ -4,18 +4,17 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use super::asked::{Asked, LONGEST_MS};
+use super::egg::EggOptions;
 use super::flags::StartFlags;
-use super::place::{Place, checked_title, title_from};
-use super::surroundings::{Found, Surroundings};
-use super::{MOST_WORKERS, Options, program};
+use super::node_flags::NodeFlags;
+use super::place::Place;
+use super::surroundings::Surroundings;
+use super::{Application, Options, program};
 use crate::error::Failure;
 
-/// How long a start may take when nobody says: egg-scripts' default.
-const DEFAULT_TIMEOUT_MS: u64 = 300_000;
 /// How long agent and workers may take to close when nobody says: egg-cluster's default.
 const DEFAULT_CLOSE_GRACE_MS: u64 = 5_000;
-/// The longest length of time that a user can set: epoll takes no longer wait. Almost 25 days.
-pub(super) const LONGEST_MS: u64 = i32::MAX as u64;
 
 /// Resolves and checks everything that a start needs; changes nothing. What is missing is the cookie
 /// ([`Options::take_cookie`]), which is made when the title is taken.
@@ -28,69 +27,52 @@ pub(super) const LONGEST_MS: u64 = i32::MAX as u64;
 pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Failure> {
     let place = Place::find(flags.place.as_deref(), &around.cwd)?;
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
-    let application = place.application()?;
-    let title = match Found::flag("--title", flags.title.as_ref()) {
-        Some(typed) => checked_title(typed)?,
-        None => title_from(&name)?,
+    let settings = place.settings()?;
+    let asked = Asked { flags, around, settings: &settings };
+    let framework = place.framework(asked.framework()?, &around.cwd)?;
+    let family = framework.as_ref().map(|framework| framework.family);
+    let title = asked.title(&name)?;
+    let (timeout_ms, workers, port, env) = (asked.timeout_ms()?, asked.workers()?, asked.port(family)?, asked.env()?);
+    let base_dir = place.base_dir.as_path();
+    let node = NodeFlags { flags, settings: &settings, package: place.package.as_ref(), base_dir, family };
+    let application = match framework {
+        None => place.node_application()?,
+        Some(framework) => {
+            let (modules, source_maps, others) = (node.modules()?, node.wants_source_maps()?, settings.of_egg()?);
+            let env = env.as_deref();
+            EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, others }
+                .application(framework)?
+        }
     };
-    let timeout_ms = match Found::flag("--timeout", flags.timeout.as_ref()) {
-        Some(typed) => typed.number("timeout", 1, LONGEST_MS)?,
-        None => DEFAULT_TIMEOUT_MS,
-    };
-    let workers = workers(flags, around)?;
-    let port = port(flags, around)?;
-    // `--env=$UNSET` in a script is no choice of environment.
-    let typed_env = Found::flag("--env", flags.env.as_ref()).filter(|env| !env.text.is_empty());
-    let env = around.first(typed_env, "EGG_SERVER_ENV")?.map(|found| found.text);
     let home = home(around)?;
-    let environment = Environment { around, base_dir: &place.base_dir, home: &home, env: env.as_deref(), port };
-    let log = |typed: &Option<PathBuf>, name: &str| match typed {
-        Some(typed) => around.cwd.join(typed),
-        None => home.join("logs").join(name),
+    let is_egg = matches!(application, Application::Egg { .. });
+    let environment = Environment { around, base_dir, home: &home, env: env.as_deref(), port, is_egg };
+    let logs = home.join("logs");
+    let log = |typed: &Option<PathBuf>, key, name| {
+        asked.log(typed.as_deref(), key).map(|found| found.unwrap_or_else(|| logs.join(name)))
     };
     Ok(Options {
-        node: program::find(flags.node.as_deref().unwrap_or(Path::new("node")), &environment.path(), &around.cwd)?,
+        node: program::find(&asked.node()?, &environment.path(), &around.cwd)?,
         environment: environment.list(),
         title,
         name: name.text,
         application,
         workers,
         port,
-        host: around.variable("HOST").and_then(OsStr::to_str).map(str::to_owned),
-        daemon: flags.daemon,
-        stdout: log(&flags.stdout, "master-stdout.log"),
-        stderr: log(&flags.stderr, "master-stderr.log"),
+        host: asked.host(),
+        daemon: asked.daemon()?,
+        stdout: log(&flags.stdout, "stdout", "master-stdout.log")?,
+        stderr: log(&flags.stderr, "stderr", "master-stderr.log")?,
         timeout_ms,
-        ignore_stderr: flags.ignore_stderr,
-        node_flags: node_flags(&flags.require, &place.base_dir),
+        ignore_stderr: asked.ignore_stderr()?,
+        node_flags: node.list()?,
         preload: !flags.no_preload,
         worker_close_grace_ms: close_grace_ms("EGG_APP_CLOSE_TIMEOUT", around)?,
         agent_close_grace_ms: close_grace_ms("EGG_AGENT_CLOSE_TIMEOUT", around)?,
         cookie: String::new(),
+        base_dir: place.base_dir.clone(),
         env,
-        base_dir: place.base_dir,
     })
-}
-
-fn workers(flags: &StartFlags, around: &Surroundings) -> Result<u32, Failure> {
-    let typed = Found::flag("--workers", flags.workers.as_ref());
-    let Some(found) = around.first(typed, "EGG_WORKERS")? else {
-        return Ok(around.usable_cpus.clamp(1, MOST_WORKERS));
-    };
-    let count = found.number("workers", 1, u64::from(MOST_WORKERS))?;
-    Ok(u32::try_from(count).unwrap_or(MOST_WORKERS))
-}
-
-fn port(flags: &StartFlags, around: &Surroundings) -> Result<Option<u16>, Failure> {
-    let Some(found) = around.first(Found::flag("--port", flags.port.as_ref()), "PORT")? else { return Ok(None) };
-    match found.number("port", 1, u64::from(u16::MAX)) {
-        Ok(port) => Ok(u16::try_from(port).ok()),
-        // egg-scripts takes 0 for "none given", others for "any free port": ask.
-        Err(failure) if found.text == "0" => {
-            Err(failure.hint("without `--port` and `$PORT` the port is the first that the application listens on"))
-        }
-        Err(failure) => Err(failure),
-    }
 }
 
 /// egg-scripts' home (its `node-homedir`): `MOCK_HOME_DIR`, then the passwd database, and only then `$HOME`.
@@ -110,20 +92,6 @@ fn close_grace_ms(variable: &'static str, around: &Surroundings) -> Result<u64, 
     found.map_or(Ok(DEFAULT_CLOSE_GRACE_MS), |found| found.number("close timeout", 0, LONGEST_MS))
 }
 
-/// What egg-scripts always gives to node, then the `--require` pairs. `./x` is the application's; everything else is a
-/// module's name or absolute, and node's to find.
-fn node_flags(required: &[String], base_dir: &Path) -> Vec<String> {
-    let mut flags = vec!["--no-deprecation".to_owned(), "--trace-warnings".to_owned()];
-    for module in required {
-        flags.push("--require".to_owned());
-        flags.push(match module.strip_prefix("./") {
-            Some(inside) => base_dir.join(inside).to_string_lossy().into_owned(),
-            None => module.clone(),
-        });
-    }
-    flags
-}
-
 /// What the environment of master and members is made from.
 struct Environment<'a> {
     around: &'a Surroundings,
@@ -131,6 +99,7 @@ struct Environment<'a> {
     home: &'a Path,
     env: Option<&'a str>,
     port: Option<u16>,
+    is_egg: bool,
 }
 
 impl Environment<'_> {
@@ -163,7 +132,8 @@ impl Environment<'_> {
         if let Some(env) = self.env {
             list.push(("EGG_SERVER_ENV", env.into()));
         }
-        if let Some(port) = self.port {
+        // Egg's members are told in their options, and $PORT stays what it was.
+        if let Some(port) = self.port.filter(|_| !self.is_egg) {
             list.push(("PORT", port.to_string().into()));
         }
         list.into_iter().map(|(name, value)| (OsStr::new(name).to_owned(), value)).collect()

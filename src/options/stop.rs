@@ -1,9 +1,9 @@
 //! What `stop` is asked for, checked. Whom it finds is the command's own matter.
 
 use super::Title;
+use super::asked::LONGEST_MS;
 use super::flags::StopFlags;
 use super::place::checked_title;
-use super::resolve::LONGEST_MS;
 use super::surroundings::Found;
 use crate::error::Failure;
 

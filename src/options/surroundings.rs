@@ -30,6 +30,8 @@ pub enum Source {
     Variable(&'static str),
     /// The application's package.json.
     PackageJson,
+    /// A key of package.json's `eggScriptsConfig`.
+    Setting(&'static str),
     /// Nobody gave one.
     Default,
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Source {
             Source::Flag(flag) => write!(out, "from {flag}"),
             Source::Variable(name) => write!(out, "from ${name}"),
             Source::PackageJson => write!(out, "from package.json"),
+            Source::Setting(key) => write!(out, "from eggScriptsConfig.{key} in package.json"),
             Source::Default => write!(out, "by default"),
         }
     }

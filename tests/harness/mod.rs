@@ -3,11 +3,13 @@
 //! * [`world`]: runs a test inside namespaces of its own and checks at its end that nothing is left.
 //! * [`World`]: the test's home, state, fixtures and logs; its commands and what its fixtures wrote down.
 //! * [`Typed`], [`Outcome`], [`Background`]: a command of the product, finished or still running.
+//! * [`installed`]: an application whose modules npm has installed.
 //! * [`processes`]: who is alive, from /proc. [`http`]: one request by hand.
 //!
 //! Nothing here sleeps for an event to have happened: [`eventually`] looks until it has.
 
 pub mod http;
+mod installed;
 mod namespace;
 pub mod processes;
 mod product;
@@ -16,6 +18,7 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use installed::installed;
 pub use namespace::world;
 pub use product::{Background, Outcome, Typed};
 pub use world::World;

@@ -158,7 +158,9 @@ fn an_application_at_a_path_that_is_no_text_is_refused_because_node_cannot_go_th
     let scratch = Scratch::with_application();
     let odd = scratch.path("").join(OsStr::from_bytes(b"odd\xff"));
     fs::create_dir(&odd).unwrap();
-    let failure = resolve(&StartFlags { place: Some(odd), ..StartFlags::default() }, &scratch.around()).unwrap_err();
+    let mut flags = start_flags(&[]);
+    flags.place = Some(odd);
+    let failure = resolve(&flags, &scratch.around()).unwrap_err();
     assert!(failure.to_string().ends_with("is not UTF-8: Node cannot run an application there"), "{failure}");
     assert_eq!(failure.exit, Exit::Usage);
 }

@@ -147,7 +147,7 @@ fn an_agent_beside_app_js_is_found() {
     scratch.write("svc/agent.js", "");
     let options = scratch.start(&[], &[]).unwrap();
     assert!(options.has_agent());
-    let Application::Node { agent, .. } = options.application;
+    let Application::Node { agent, .. } = options.application else { panic!("not Egg") };
     assert_eq!(agent, Some(scratch.path("svc/agent.js")));
 }
 

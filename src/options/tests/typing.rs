@@ -61,7 +61,7 @@ fn every_flag_of_start_is_read_under_all_its_names() {
     assert_eq!(format!("{long:?}"), format!("{short:?}"));
     assert_eq!(long.place.as_deref(), Some(Path::new("dir")));
     assert_eq!(long.require, ["a", "b"]);
-    assert!(long.daemon && long.ignore_stderr && long.no_preload);
+    assert_eq!((long.daemon(), long.ignore_stderr(), long.no_preload), (Some(true), Some(true), true));
     assert_eq!(start_flags(&["--cluster=4"]).workers.as_deref(), Some("4"));
 }
 
@@ -93,12 +93,6 @@ fn an_unknown_flag_is_told_with_the_nearest_known_one() {
 #[test]
 fn flags_known_elsewhere_are_told_as_not_yet_supported() {
     for flag in [
-        "--framework",
-        "--framework=egg",
-        "--sourcemap",
-        "--no-sourcemap",
-        "--ts",
-        "--typescript",
         "--sticky",
         "--pidFile=p",
         "--pid-file=p",
@@ -110,13 +104,33 @@ fn flags_known_elsewhere_are_told_as_not_yet_supported() {
         "--https",
         "--inspect",
         "--inspect-brk=9229",
-        "--node-options--max-old-space-size=64",
         "--harmony",
         "--customEgg=x",
     ] {
         let name = flag.split('=').next().unwrap();
         assert_eq!(refusal(&["start", flag]).0, format!("{name} is not supported yet"));
     }
+}
+
+#[test]
+fn a_flag_for_node_is_one_word_with_its_value_and_may_come_often() {
+    let flags = start_flags(&["--node-options--trace-gc", "--node-options--stack-size=900", "dir"]);
+    assert_eq!(flags.node_options, ["trace-gc", "stack-size=900"]);
+    assert_eq!(flags.place.as_deref(), Some(Path::new("dir")));
+    assert_eq!(refusal(&["stop", "--node-options--trace-gc"]).0, "unknown flag `--node-options--`");
+}
+
+#[test]
+fn the_last_of_a_flag_and_its_opposite_counts() {
+    for (typed, daemon, sourcemap) in [
+        (&[][..], None, None),
+        (&["--daemon", "--no-daemon", "--ts"], Some(false), Some(true)),
+        (&["--no-daemon", "--daemon", "--typescript", "--no-sourcemap"], Some(true), Some(false)),
+    ] {
+        let flags = start_flags(typed);
+        assert_eq!((flags.daemon(), flags.sourcemap(), flags.ignore_stderr()), (daemon, sourcemap, None), "{typed:?}");
+    }
+    assert_eq!(start_flags(&["--ignore-stderr", "--no-ignore-stderr"]).ignore_stderr(), Some(false));
 }
 
 #[test]

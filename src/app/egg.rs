@@ -1,0 +1,38 @@
+//! An Egg application: the framework's own agent and worker files, told all in one argument of JSON.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use super::{Runtime, node};
+use crate::options::Options;
+use crate::sys::spawn::Program;
+
+/// The agent: a forked child.
+pub fn agent(options: &Options, file: &Path, preload: Option<&Path>, json: String) -> Program {
+    member(node::agent(options, Some(file), preload), json)
+}
+
+/// A worker, which also learns its slot, as cfork tells it: from 0, and the same for whoever follows it there.
+pub fn worker(program: Program, options: &Options, slot: u32, json: String) -> Program {
+    let mut program = member(program, json);
+    program.set.push(("CFORK_WORKER_INDEX".into(), slot.to_string().into()));
+    program.set.push(("CFORK_WORKER_COUNT".into(), options.workers.to_string().into()));
+    program
+}
+
+fn member(mut program: Program, json: String) -> Program {
+    program.arguments.push(json.into());
+    // egg-cluster's: what is deprecated would be told on stderr, and fail the start.
+    if program.set.contains(&("NODE_ENV".into(), "production".into())) {
+        program.set.push(("NO_DEPRECATION".into(), OsString::from("*")));
+    }
+    program
+}
+
+/// Egg's options with the ports that the master chose, behind all others as in egg-cluster.
+pub fn members_options(cluster_options: &str, runtime: &Runtime) -> String {
+    match (runtime.cluster_port, cluster_options.strip_suffix('}')) {
+        (Some(port), Some(open)) => format!("{open},\"clusterPort\":{port}}}"),
+        (None, _) | (_, None) => cluster_options.to_owned(),
+    }
+}

@@ -1,0 +1,132 @@
+//! What a start is asked for, value by value: the flag, then the variable of the environment, then package.json's
+//! `eggScriptsConfig`, then a default.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use super::flags::StartFlags;
+use super::place::{checked_title, title_from};
+use super::settings::Settings;
+use super::surroundings::{Found, Surroundings};
+use super::{Family, MOST_WORKERS, Title};
+use crate::error::Failure;
+
+/// How long a start may take when nobody says: egg-scripts' default.
+const DEFAULT_TIMEOUT_MS: u64 = 300_000;
+/// The longest length of time that a user can set: epoll takes no longer wait. Almost 25 days.
+pub const LONGEST_MS: u64 = i32::MAX as u64;
+
+/// Where the answers are looked up. All errors name the wrong value and where it came from.
+pub struct Asked<'a> {
+    pub flags: &'a StartFlags,
+    pub around: &'a Surroundings,
+    pub settings: &'a Settings,
+}
+
+impl Asked<'_> {
+    pub fn title(&self, name: &Found) -> Result<Title, Failure> {
+        match self.typed_or_set(Found::flag("--title", self.flags.title.as_ref()), Settings::text, "title")? {
+            Some(found) => checked_title(found),
+            None => title_from(name),
+        }
+    }
+
+    /// The name or absolute path of Egg's framework.
+    pub fn framework(&self) -> Result<Option<Found>, Failure> {
+        let typed = Found::flag("--framework", self.flags.framework.as_ref()).filter(|name| !name.text.is_empty());
+        self.typed_or_set(typed, Settings::text, "framework")
+    }
+
+    pub fn workers(&self) -> Result<u32, Failure> {
+        let typed = Found::flag("--workers", self.flags.workers.as_ref());
+        let given = self.around.first(typed, "EGG_WORKERS")?;
+        let Some(found) = self.typed_or_set(given, Settings::number, "workers")? else {
+            return Ok(self.around.usable_cpus.clamp(1, MOST_WORKERS));
+        };
+        let count = found.number("workers", 1, u64::from(MOST_WORKERS))?;
+        Ok(u32::try_from(count).unwrap_or(MOST_WORKERS))
+    }
+
+    /// The port. `$PORT` comes before `eggScriptsConfig` in egg-scripts 3, and after it in @eggjs/scripts 4.
+    pub fn port(&self, family: Option<Family>) -> Result<Option<u16>, Failure> {
+        let typed = Found::flag("--port", self.flags.port.as_ref());
+        let found = if family == Some(Family::Four) {
+            self.around.first(self.typed_or_set(typed, Settings::number, "port")?, "PORT")?
+        } else {
+            self.typed_or_set(self.around.first(typed, "PORT")?, Settings::number, "port")?
+        };
+        let Some(found) = found else { return Ok(None) };
+        match found.number("port", 1, u64::from(u16::MAX)) {
+            Ok(port) => Ok(u16::try_from(port).ok()),
+            // egg-scripts takes 0 for "none given", others for "any free port": ask.
+            Err(failure) if found.text == "0" => {
+                Err(failure.hint("without `--port` and `$PORT` the port is the first that the application listens on"))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    pub fn env(&self) -> Result<Option<String>, Failure> {
+        // `--env=$UNSET` in a script is no choice of environment.
+        let typed = Found::flag("--env", self.flags.env.as_ref()).filter(|env| !env.text.is_empty());
+        let given = self.around.first(typed, "EGG_SERVER_ENV")?;
+        Ok(self.typed_or_set(given, Settings::text, "env")?.map(|found| found.text))
+    }
+
+    pub fn timeout_ms(&self) -> Result<u64, Failure> {
+        let typed = Found::flag("--timeout", self.flags.timeout.as_ref());
+        match self.typed_or_set(typed, Settings::number, "timeout")? {
+            Some(found) => found.number("timeout", 1, LONGEST_MS),
+            None => Ok(DEFAULT_TIMEOUT_MS),
+        }
+    }
+
+    pub fn daemon(&self) -> Result<bool, Failure> {
+        self.yes_or_no(self.flags.daemon(), "daemon")
+    }
+
+    pub fn ignore_stderr(&self) -> Result<bool, Failure> {
+        self.yes_or_no(self.flags.ignore_stderr(), "ignore-stderr")
+    }
+
+    /// The node program: a path, or a name.
+    pub fn node(&self) -> Result<PathBuf, Failure> {
+        self.path(self.flags.node.as_deref(), "node").map(|found| found.unwrap_or_else(|| PathBuf::from("node")))
+    }
+
+    /// The file of a log, from the current directory.
+    pub fn log(&self, typed: Option<&Path>, key: &'static str) -> Result<Option<PathBuf>, Failure> {
+        Ok(self.path(typed, key)?.map(|path| self.around.cwd.join(path)))
+    }
+
+    /// In the address that is shown.
+    pub fn host(&self) -> Option<String> {
+        self.around.variable("HOST").and_then(OsStr::to_str).map(str::to_owned)
+    }
+
+    fn path(&self, typed: Option<&Path>, key: &'static str) -> Result<Option<PathBuf>, Failure> {
+        match typed {
+            Some(typed) => Ok(Some(typed.to_owned())),
+            None => Ok(self.settings.text(key)?.map(|found| PathBuf::from(found.text))),
+        }
+    }
+
+    fn yes_or_no(&self, typed: Option<bool>, key: &'static str) -> Result<bool, Failure> {
+        match typed {
+            Some(typed) => Ok(typed),
+            None => Ok(self.settings.truth(key)?.unwrap_or(false)),
+        }
+    }
+
+    fn typed_or_set(
+        &self,
+        given: Option<Found>,
+        read: fn(&Settings, &'static str) -> Result<Option<Found>, Failure>,
+        key: &'static str,
+    ) -> Result<Option<Found>, Failure> {
+        match given {
+            Some(given) => Ok(Some(given)),
+            None => read(self.settings, key),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! package.json's `eggScriptsConfig`: what is typed there once instead of at each start. A key is a flag's name; what is no
+//! flag's name goes to Egg's options as it is.
+
+use serde_json::{Map, Value};
+
+use super::package::{self, Package};
+use super::surroundings::{Found, Source};
+use crate::error::Failure;
+
+/// The key in package.json.
+const KEY: &str = "eggScriptsConfig";
+/// What begins the name of a flag for node.
+const NODE_OPTION: &str = "node-options--";
+/// What is no option of Egg: the command's own flags, and what is always found elsewhere.
+const NOT_EGGS: &[&str] = &[
+    "_",
+    "$0",
+    "baseDir",
+    "daemon",
+    "env",
+    "framework",
+    "ignore-stderr",
+    "node",
+    "port",
+    "require",
+    "sourcemap",
+    "stderr",
+    "stdout",
+    "timeout",
+    "title",
+    "ts",
+    "typescript",
+    "workers",
+];
+
+/// The settings of an application; without an `eggScriptsConfig` they are empty.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    package: Option<Package>,
+    fields: Map<String, Value>,
+}
+
+impl Settings {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `eggScriptsConfig` is no object.
+    pub fn of(package: Option<&Package>) -> Result<Settings, Failure> {
+        let fields = match package {
+            Some(package) => package.object(KEY)?.cloned().unwrap_or_default(),
+            None => Map::new(),
+        };
+        Ok(Settings { package: package.cloned(), fields })
+    }
+
+    /// A text; an empty one counts as absent.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn text(&self, key: &'static str) -> Result<Option<Found>, Failure> {
+        match self.fields.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(found(key, text).filter(|found| !found.text.is_empty())),
+            Some(_) => Err(self.wrong(key, "a string")),
+        }
+    }
+
+    /// What should be a number, as text: its range is the reader's matter.
+    ///
+    /// # Errors
+    /// It is neither a number nor a text.
+    pub fn number(&self, key: &'static str) -> Result<Option<Found>, Failure> {
+        match self.fields.get(key) {
+            Some(Value::Number(number)) => Ok(found(key, &number.to_string())),
+            Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(self.wrong(key, "a number")),
+            None | Some(Value::Null | Value::String(_)) => self.text(key),
+        }
+    }
+
+    /// Yes or no.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn truth(&self, key: &'static str) -> Result<Option<bool>, Failure> {
+        match self.fields.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(truth)) => Ok(Some(*truth)),
+            Some(_) => Err(self.wrong(key, "true or false")),
+        }
+    }
+
+    /// The modules of `require`, as they stand there.
+    ///
+    /// # Errors
+    /// It is neither a text nor a list of texts.
+    pub fn modules(&self) -> Result<Vec<String>, Failure> {
+        let modules = package::texts(self.fields.get("require"));
+        modules.ok_or_else(|| self.wrong("require", "a string or a list of strings"))
+    }
+
+    /// The flags for node, without their dashes: `max-old-space-size=4096`. As egg-scripts 3 gives them to node: `true` is
+    /// the bare flag, `false` its `no-` form.
+    ///
+    /// # Errors
+    /// One is a list or an object.
+    pub fn node_options(&self) -> Result<Vec<String>, Failure> {
+        let mut options = Vec::new();
+        for (key, value) in &self.fields {
+            let Some(name) = key.strip_prefix(NODE_OPTION) else { continue };
+            match value {
+                Value::Null => {}
+                Value::Bool(true) => options.push(name.to_owned()),
+                Value::Bool(false) => options.push(format!("no-{name}")),
+                Value::Number(number) => options.push(format!("{name}={number}")),
+                Value::String(text) if text.is_empty() => options.push(name.to_owned()),
+                Value::String(text) => options.push(format!("{name}={text}")),
+                Value::Array(_) | Value::Object(_) => return Err(self.wrong(key, "a string, a number, true or false")),
+            }
+        }
+        Ok(options)
+    }
+
+    /// All that goes to Egg's options as it is.
+    ///
+    /// # Errors
+    /// One has no support here yet.
+    pub fn of_egg(&self) -> Result<Vec<(&str, &Value)>, Failure> {
+        let is_eggs = |key: &str| !key.starts_with(NODE_OPTION) && !NOT_EGGS.contains(&key);
+        let all = self.fields.iter().filter(|(key, value)| is_eggs(key) && !value.is_null());
+        let all: Vec<(&str, &Value)> = all.map(|(key, value)| (key.as_str(), value)).collect();
+        match all.iter().find(|(key, value)| is_not_yet(key, value)) {
+            Some((key, value)) => Err(Failure::not_yet(&format!("`{KEY}.{key}` = {value}"))),
+            None => Ok(all),
+        }
+    }
+
+    /// What is told of a setting that is not what it should be.
+    fn wrong(&self, key: &str, wanted: &str) -> Failure {
+        let name = format!("{KEY}.{key}");
+        match &self.package {
+            Some(package) => package.wrong(&name, wanted),
+            // Without a package.json there is no setting to be wrong.
+            None => Failure::usage(format!("`{name}` is not {wanted}")),
+        }
+    }
+}
+
+fn found(key: &'static str, text: &str) -> Option<Found> {
+    Some(Found { text: text.to_owned(), source: Source::Setting(key) })
+}
+
+/// Options of Egg's cluster that the master would have to act on, and cannot yet. Off is off.
+fn is_not_yet(key: &str, value: &Value) -> bool {
+    match key {
+        "sticky" | "https" | "pidFile" => package::is_truthy(value),
+        "ports" => value.as_array().is_none_or(|ports| !ports.is_empty()),
+        "startMode" => value == "worker_threads",
+        _ => false,
+    }
+}
