@@ -4,6 +4,7 @@
 //! out: the master spawns, reads and writes.
 
 mod egg;
+pub mod messages;
 mod node;
 #[cfg(test)]
 mod tests;
@@ -94,14 +95,14 @@ pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) 
 }
 
 /// The address as it is shown to people, by egg-cluster's rules: a unix socket's path as it is; where the worker listens
-/// on any address, `$HOST`, else this machine's own.
+/// on any address, `$HOST`, else this machine's own. `protocol` is what Egg's workers have told by `realport`.
 #[must_use]
-pub fn address(options: &Options, listening: &Listening) -> String {
+pub fn address(options: &Options, protocol: Option<&str>, listening: &Listening) -> String {
     let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
     let scheme = match listening.address_type {
         AddressType::Pipe => return listening.address.clone().unwrap_or_default(),
         AddressType::Udp4 | AddressType::Udp6 => "udp",
-        AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => "http",
+        AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => protocol.unwrap_or("http"),
     };
     let given = listening.address.as_deref().filter(particular);
     let shown = given.or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");

@@ -120,7 +120,7 @@ fn an_address_is_shown_so_that_it_can_be_opened() {
         (listening(AddressType::Pipe, Some("/run/svc.sock"), -1), Some("x"), "/run/svc.sock"),
     ] {
         let options = Options { host: host.map(str::to_owned), ..options(None) };
-        assert_eq!(address(&options, &listening), expected);
+        assert_eq!(address(&options, None, &listening), expected);
     }
 }
 

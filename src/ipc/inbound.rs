@@ -84,6 +84,23 @@ pub fn read(line: &[u8]) -> Inbound<'_> {
     inbound.unwrap_or(Inbound::Rubbish(Rubbish::NotJson))
 }
 
+/// What Egg's workers tell by `realport`: where their configuration has them listen.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+pub struct RealPort {
+    /// The port.
+    #[serde(default)]
+    pub port: Option<u16>,
+    /// `http` or `https`.
+    #[serde(default)]
+    pub protocol: Option<String>,
+}
+
+/// Reads the data of a `realport`; rubbish tells nothing.
+#[must_use]
+pub fn real_port(data: Option<&RawValue>) -> RealPort {
+    data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
+}
+
 /// The frame of Node's own behind the rubbish that a member has written before it without a newline. Without it a lost
 /// ACK would keep that member's channel shut for ever.
 #[must_use]

@@ -100,8 +100,8 @@ struct ReadyData {
 
 /// Egg's `egg-ready`, from the master to the parent.
 #[must_use]
-pub fn egg_ready(address: &str, port: Option<u16>) -> Frame {
-    let data = ReadyData { port, address: address.to_owned(), protocol: "http".to_owned() };
+pub fn egg_ready(address: &str, port: Option<u16>, protocol: &str) -> Frame {
+    let data = ReadyData { port, address: address.to_owned(), protocol: protocol.to_owned() };
     frame(&EggReady { action: "egg-ready".to_owned(), to: "parent".to_owned(), from: "master".to_owned(), data })
 }
 
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_the_master_itself_says_ready() {
-        assert_eq!(read(&egg_ready("http://x", None)), FromMaster::Ready { address: "http://x".into() });
+        assert_eq!(read(&egg_ready("http://x", None, "http")), FromMaster::Ready { address: "http://x".into() });
         let forged =
             br#"{"action":"egg-ready","data":{"address":"http://x","protocol":"http"},"from":"app","to":"parent"}"#;
         assert_eq!(read(forged), FromMaster::Other);

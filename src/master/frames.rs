@@ -106,10 +106,14 @@ impl Master {
 
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        let address = app::address(&self.carried.options, listening);
-        if app::ready_by_listening(&self.carried.options, None, listening) {
-            self.carried.record.address.get_or_insert(address);
-            self.ready(from);
+        let Carried { options, real_port, record, .. } = &mut self.carried;
+        let address = app::address(options, real_port.protocol.as_deref(), listening);
+        let makes_ready = app::ready_by_listening(options, real_port.port, listening);
+        if app::serves(options, real_port.port, listening) {
+            record.address.get_or_insert(address);
+            if makes_ready {
+                self.ready(from);
+            }
         } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
             self.seen.other_addresses.push(address);
         }
@@ -124,6 +128,7 @@ impl Master {
             let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
             self.notices.write(Level::Info, &format!("{} started ({took}ms)", words::in_log(one)));
         }
+        self.announce_ready_member(member);
         self.tell(Event::Ready(member));
         self.report_progress();
         if self.carried.lifecycle.waiting_for().next().is_none() {
@@ -140,6 +145,10 @@ impl Master {
             Role::Agent => Sender::Agent,
             Role::Worker { .. } => Sender::Worker,
         };
+        if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
+            self.carried.real_port = inbound::real_port(envelope.data);
+            return;
+        }
         let route = self.route(sender, envelope);
         let claims = envelope.action.as_deref().is_some_and(|action| ONLY_THE_MASTER_SAYS.contains(&action));
         if route.receiver == Receiver::Parent && claims {
@@ -168,16 +177,12 @@ impl Master {
 
     /// Passes a message on, its payload unread, to whom the messenger decided.
     fn relay(&mut self, route: Route, envelope: &Envelope<'_>) {
-        let Carried { members, parent, .. } = &mut self.carried;
+        let members = &self.carried.members;
         let receivers: Vec<MemberId> = match route.receiver {
             Receiver::Master | Receiver::Nobody => return,
             Receiver::Parent => {
-                if let Some(channel) = parent {
-                    let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
-                    // A parent that does not read loses messages, not the master its memory.
-                    drop(channel.push_user(frame));
-                }
-                return;
+                let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
+                return self.send_to_parent(frame);
             }
             Receiver::Agent => members.iter().filter(|(_, one)| !one.is_worker()).map(|(id, _)| id).collect(),
             Receiver::Workers => members.iter().filter(|(_, one)| one.is_worker()).map(|(id, _)| id).collect(),
@@ -192,7 +197,7 @@ impl Master {
         }
     }
 
-    fn send_to(&mut self, receiver: MemberId, frame: &Frame) {
+    pub(super) fn send_to(&mut self, receiver: MemberId, frame: &Frame) {
         let Some(channel) = self.carried.members.channel(receiver) else { return };
         if channel.push_user(frame.clone()).is_err() {
             self.warn(Often::QueueFull, receiver, "does not read its messages: those beyond 64 MiB are dropped");

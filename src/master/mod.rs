@@ -2,8 +2,10 @@
 //!
 //! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
+//! * [`announce`] is what the master says in Egg's words.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
+mod announce;
 mod channel;
 mod frames;
 mod listeners;
@@ -18,6 +20,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use crate::app::Runtime;
+use crate::app::messages::Happening;
+use crate::ipc::inbound::RealPort;
 use crate::ipc::report::{self, Progress, Report};
 use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
 use crate::options::Options;
@@ -48,6 +53,12 @@ struct Carried {
     /// Held for the master's life, never read.
     _lock: OwnedFd,
     record: Record,
+    /// What every life of a member is told.
+    runtime: Runtime,
+    /// Holds Egg's cluster port against strangers.
+    _cluster_port: Option<OwnedFd>,
+    /// What Egg's workers have told of where they listen.
+    real_port: RealPort,
     /// How many agents and workers there have been: their numbers in log lines and in Node's cluster.
     agents: u32,
     workers: u32,
@@ -195,8 +206,12 @@ impl Master {
             Ended::Code(code) => Death::Code(code),
             Ended::Signal(signal) => Death::Signal(signal),
         };
+        let was_running = self.carried.lifecycle.phase() == Phase::Running;
         self.tell(Event::Exited { member, death });
-        self.carried.members.remove(member);
+        let dead = self.carried.members.remove(member);
+        if let Some(dead) = dead.filter(|_| was_running) {
+            self.announce(if dead.is_worker() { Happening::WorkerDied } else { Happening::AgentDied });
+        }
         self.report_progress();
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::app;
+use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Role, StartFailure};
@@ -50,7 +51,7 @@ impl Master {
     }
 
     fn try_spawn(&mut self, id: MemberId, role: Role) -> io::Result<()> {
-        let Carried { options, members, agents, workers, .. } = &mut self.carried;
+        let Carried { options, members, agents, workers, runtime, .. } = &mut self.carried;
         let count = match role {
             Role::Agent => agents,
             Role::Worker { .. } => workers,
@@ -61,7 +62,7 @@ impl Master {
             true => Some(self.directory.keep_preload(app::PRELOAD).map_err(io::Error::other)?),
             false => None,
         };
-        let mut program = app::launch(options, role, number, preload.as_deref(), &app::Runtime::default());
+        let mut program = app::launch(options, role, number, preload.as_deref(), runtime);
         program.unset.extend(crossing::MASTERS_OWN);
         let spawned = spawn::spawn(&program, self.open_files)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
@@ -100,7 +101,7 @@ impl Master {
     }
 
     fn announce_ready(&mut self) {
-        let Carried { options, record, started_ms, .. } = &mut self.carried;
+        let Carried { options, record, started_ms, real_port, .. } = &mut self.carried;
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
@@ -110,11 +111,13 @@ impl Master {
             self.notices.write(Level::Warn, &format!("the record cannot be written: {failure}"));
         }
         // Who they are comes first: the parent leaves at the word "ready".
-        let ready = report::egg_ready(&address, options.port);
+        let port = real_port.port.or(options.port);
+        let ready = report::egg_ready(&address, port, real_port.protocol.as_deref().unwrap_or("http"));
         self.tell_progress();
         if let Some(channel) = &mut self.carried.parent {
             channel.push(ready);
         }
+        self.announce(Happening::AllReady);
     }
 
     fn announce_failure(&mut self, failure: StartFailure) {

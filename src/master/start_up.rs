@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::process::ExitCode;
 
+use crate::app::Runtime;
+use crate::ipc::inbound::RealPort;
 use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::Options;
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
-use crate::sys::{clock, descriptors, output, proc, signals, spawn};
+use crate::sys::{clock, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
 use super::listeners::Listeners;
@@ -60,6 +62,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let signals = Signals::catch(&caught)?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
     let lifecycle = Lifecycle::new(policy(&options));
+    let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let carried = Carried {
         options,
         lifecycle,
@@ -68,6 +71,9 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         parent,
         _lock: crossing.lock,
         record,
+        runtime: Runtime { cluster_port: cluster_port.as_ref().map(|(_, port)| *port) },
+        _cluster_port: cluster_port.map(|(socket, _)| socket),
+        real_port: RealPort::default(),
         agents: 0,
         workers: 0,
         started_ms: clock::monotonic_ms(),

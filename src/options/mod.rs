@@ -173,6 +173,12 @@ impl Options {
         }
     }
 
+    /// Is it an Egg application?
+    #[must_use]
+    pub fn is_egg(&self) -> bool {
+        matches!(self.application, Application::Egg { .. })
+    }
+
     /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {

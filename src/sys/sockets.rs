@@ -23,23 +23,35 @@ pub struct TcpAddress {
     pub v6_only: bool,
 }
 
-/// Binds and listens, non-blocking. With no address as libuv does: `::` for both, and `0.0.0.0` without IPv6.
+/// Binds and listens, non-blocking.
 ///
 /// # Errors
 /// The kernel's, EADDRINUSE above all.
 pub fn listen_tcp(address: TcpAddress, backlog: u32) -> Result<OwnedFd, Errno> {
+    // Node's `backlog: 0` means 511; the kernel caps at net.core.somaxconn by itself.
+    let wanted = if backlog == 0 { 511 } else { i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN) };
+    bind_any_or(address, |ip, address| {
+        let socket = bind_tcp(ip, address)?;
+        nix_socket::listen(&socket, Backlog::new(wanted).unwrap_or(Backlog::MAXCONN))?;
+        Ok(socket)
+    })
+}
+
+/// With no address as libuv does: `::`, which is both, and `0.0.0.0` where there is no IPv6.
+fn bind_any_or(
+    address: TcpAddress,
+    bind: impl Fn(IpAddr, TcpAddress) -> Result<OwnedFd, Errno>,
+) -> Result<OwnedFd, Errno> {
     match address.ip {
-        Some(ip) => listen_on(ip, address, backlog),
-        None => match listen_on(Ipv6Addr::UNSPECIFIED.into(), address, backlog) {
-            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => {
-                listen_on(Ipv4Addr::UNSPECIFIED.into(), address, backlog)
-            }
+        Some(ip) => bind(ip, address),
+        None => match bind(Ipv6Addr::UNSPECIFIED.into(), address) {
+            Err(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL) => bind(Ipv4Addr::UNSPECIFIED.into(), address),
             result => result,
         },
     }
 }
 
-fn listen_on(ip: IpAddr, address: TcpAddress, backlog: u32) -> Result<OwnedFd, Errno> {
+fn bind_tcp(ip: IpAddr, address: TcpAddress) -> Result<OwnedFd, Errno> {
     let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = nix_socket::socket(family, SockType::Stream, flags, None)?;
@@ -52,10 +64,19 @@ fn listen_on(ip: IpAddr, address: TcpAddress, backlog: u32) -> Result<OwnedFd, E
         }
     };
     nix_socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(target))?;
-    // Node's `backlog: 0` means 511; the kernel caps at net.core.somaxconn by itself.
-    let wanted = if backlog == 0 { 511 } else { i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN) };
-    nix_socket::listen(&socket, Backlog::new(wanted).unwrap_or(Backlog::MAXCONN))?;
     Ok(socket)
+}
+
+/// Holds a free TCP port against strangers: bound, never listening, with SO_REUSEADDR, so that a member's server, which sets
+/// it too, can still listen there.
+///
+/// # Errors
+/// The kernel's.
+pub fn hold_port() -> Result<(OwnedFd, u16), Errno> {
+    let any = TcpAddress { ip: None, scope: 0, port: 0, v6_only: false };
+    let socket = bind_any_or(any, bind_tcp)?;
+    let port = local_address(&socket)?.port();
+    Ok((socket, port))
 }
 
 /// The local address of a TCP socket.
