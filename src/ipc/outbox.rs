@@ -338,7 +338,12 @@ mod tests {
         assert!(!outbox.is_clogged());
         outbox.push(frame("x"));
         assert!(outbox.is_clogged());
+        outbox.wrote(MOST_QUEUED - 1);
+        assert!(outbox.is_clogged(), "the half-written message of a user counts neither way");
         while let Some((_, None)) = write(&mut outbox) {}
+        assert!(!outbox.is_clogged());
+        assert_eq!(outbox.push_user(frame("abc")), Ok(()));
+        outbox.wrote(2);
         assert!(!outbox.is_clogged());
     }
 
