@@ -36,6 +36,20 @@ fn options(port: Option<u16>) -> Options {
     }
 }
 
+fn egg(family: Family, port: Option<u16>) -> Options {
+    let application = Application::Egg {
+        framework: PathBuf::from("/srv/hello/node_modules/egg"),
+        framework_name: "egg".to_owned(),
+        framework_version: "3.34.0".to_owned(),
+        family,
+        agent: PathBuf::from("/m/agent_worker.js"),
+        worker: PathBuf::from("/m/app_worker.js"),
+        cluster_options: r#"{"env":null,"title":"a}"}"#.to_owned(),
+        scripts_options: r#"{"title":"a}"}"#.to_owned(),
+    };
+    Options { application, ..options(port) }
+}
+
 fn listening(address_type: AddressType, address: Option<&str>, port: i64) -> Listening {
     Listening { seq: 1, address: address.map(str::to_owned), port, address_type }
 }
@@ -73,6 +87,90 @@ fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubb
             assert_ne!(program.unset.contains(name), set(&program, name).is_some(), "{name} of {role:?}");
         }
     }
+}
+
+#[test]
+fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
+    let runtime = Runtime { cluster_port: Some(7399) };
+    let told = r#"{"env":null,"title":"a}","clusterPort":7399}"#;
+    let (options, preload) = (egg(Family::Three, None), Some(Path::new("/run/preload.cjs")));
+    let agent = launch(&options, Role::Agent, 0, preload, &runtime);
+    let worker = launch(&options, WORKER, 7, preload, &runtime);
+    let before = ["--no-deprecation", "--require", "/run/preload.cjs"];
+    assert_eq!(agent.arguments, [&before[..], &["/m/agent_worker.js", told]].concat());
+    assert_eq!(worker.arguments, [&before[..], &["/m/app_worker.js", told]].concat());
+    assert_eq!(members_options_json(&options, &runtime).as_deref(), Some(told));
+    assert_eq!(members_options_json(&options, &Runtime::default()).as_deref(), Some(r#"{"env":null,"title":"a}"}"#));
+    for (name, of_agent, of_worker) in [
+        ("NODE_UNIQUE_ID", None, Some("7")),
+        ("CFORK_WORKER_INDEX", None, Some("1")),
+        ("CFORK_WORKER_COUNT", None, Some("2")),
+        ("NO_DEPRECATION", Some("*"), Some("*")),
+        ("NODE_CHANNEL_FD", Some("3"), Some("3")),
+    ] {
+        assert_eq!((set(&agent, name), set(&worker, name)), (of_agent, of_worker), "{name}");
+    }
+    assert_eq!(
+        (agent.directory.as_path(), worker.directory.as_path()),
+        (Path::new("/srv/hello"), Path::new("/srv/hello"))
+    );
+}
+
+#[test]
+fn a_worker_keeps_its_slot_through_all_its_lives() {
+    for life in [1, 2, 60] {
+        let program = launch(&egg(Family::Four, None), WORKER, life, None, &Runtime::default());
+        assert_eq!(set(&program, "CFORK_WORKER_INDEX"), Some("1"));
+    }
+}
+
+#[test]
+fn outside_production_what_is_deprecated_is_told_and_plain_node_knows_nothing_of_egg() {
+    let options = Options { environment: Vec::new(), ..egg(Family::Three, None) };
+    assert_eq!(set(&launch(&options, WORKER, 1, None, &Runtime::default()), "NO_DEPRECATION"), None);
+    let plain = launch(&self::options(None), WORKER, 1, None, &Runtime { cluster_port: Some(1) });
+    assert_eq!((set(&plain, "CFORK_WORKER_INDEX"), set(&plain, "NO_DEPRECATION")), (None, None));
+    assert_eq!(members_options_json(&self::options(None), &Runtime { cluster_port: Some(1) }), None);
+}
+
+#[test]
+fn eggs_workers_are_ready_by_the_word_of_their_family() {
+    for (family, action, expected) in [
+        (Family::Three, "reuse-port-listening", true),
+        (Family::Three, "app-start", false),
+        (Family::Three, "agent-start", false),
+        (Family::Four, "app-start", true),
+        (Family::Four, "reuse-port-listening", false),
+    ] {
+        assert_eq!(ready_by_message(&egg(family, None), WORKER, Some(action)), expected, "{family:?} {action}");
+        assert!(ready_by_message(&egg(family, None), Role::Agent, Some("agent-start")));
+    }
+}
+
+#[test]
+fn egg_serves_at_its_real_port_or_at_a_unix_socket() {
+    for (port, real_port, listening, expected) in [
+        (None, None, listening(AddressType::Tcp4, None, 7001), false),
+        (None, Some(7001), listening(AddressType::Tcp4, None, 7001), true),
+        (None, Some(7001), listening(AddressType::Tcp6, None, 9100), false),
+        (Some(80), None, listening(AddressType::Tcp4, None, 80), true),
+        (Some(80), Some(81), listening(AddressType::Tcp4, None, 80), false),
+        (Some(80), Some(81), listening(AddressType::Tcp4, None, 81), true),
+        (None, Some(7001), listening(AddressType::Udp4, None, 7001), false),
+        (None, None, listening(AddressType::Pipe, Some("/run/s"), -1), true),
+    ] {
+        let (three, four) = (egg(Family::Three, port), egg(Family::Four, port));
+        assert_eq!(ready_by_listening(&three, real_port, &listening), expected, "{port:?} {real_port:?} {listening:?}");
+        assert_eq!(serves(&four, real_port, &listening), expected, "{port:?} {real_port:?} {listening:?}");
+        assert!(!ready_by_listening(&four, real_port, &listening), "Egg 4 says so");
+    }
+    let plain = listening(AddressType::Tcp4, None, 9100);
+    assert!(ready_by_listening(&options(None), Some(7001), &plain), "a real port is Egg's");
+}
+
+#[test]
+fn the_master_of_egg_shows_what_egg_scripts_gives() {
+    assert_eq!(master_arguments(&egg(Family::Three, None))[1], r#"{"title":"a}"}"#);
 }
 
 #[test]

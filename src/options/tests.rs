@@ -1,7 +1,9 @@
 //! Tests of the options, on real directories and made-up surroundings.
 
 mod bad_input;
+mod egg;
 mod rules;
+mod settings;
 mod typing;
 
 use std::collections::BTreeMap;
