@@ -79,7 +79,7 @@ impl Master {
         match frame {
             ClusterFrame::Online | ClusterFrame::OtherReply => {}
             ClusterFrame::QueryServer(query) => {
-                let outcome = listeners.query(from, query, members, &self.poll);
+                let outcome = listeners.query(from, query, members, &self.poll, now);
                 self.note(outcome);
             }
             ClusterFrame::Listening(listening) => self.take_listening(from, listening),

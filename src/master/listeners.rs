@@ -21,6 +21,8 @@ use super::channel::Handle;
 use super::members::Members;
 use super::poll::{Interest, Poll, Source};
 
+/// A member that asks for sockets without end must not have all descriptors of the master.
+const MOST_LISTENERS: usize = 1024;
 /// How long a worker that refused a connection is left alone (its `maxConnections` is reached).
 const REST_MS: u64 = 10;
 /// How long nothing is accepted after the kernel had no descriptor or memory for it.
@@ -91,7 +93,14 @@ impl Listeners {
     }
 
     /// A worker wants to listen: it shares the socket of that key, or opens it. It is always answered.
-    pub fn query(&mut self, member: MemberId, query: &QueryServer<'_>, members: &mut Members, poll: &Poll) -> Outcome {
+    pub fn query(
+        &mut self,
+        member: MemberId,
+        query: &QueryServer<'_>,
+        members: &mut Members,
+        poll: &Poll,
+        now: u64,
+    ) -> Outcome {
         let seq = self.next_seq();
         let key = self.key_for(member, query);
         let number = match self.find(&key).map_or_else(|| self.open(&key, query, poll), Ok) {
@@ -106,7 +115,7 @@ impl Listeners {
         members.push(member, outbound::round_robin_reply(seq, query.seq, &listener.key, data, Some(&listener.name)));
         listener.members.push(member);
         listener.free.push_back(member);
-        self.dispatch(number, members, poll, 0)
+        self.dispatch(number, members, poll, now)
     }
 
     /// The key of a listen: Node's rule since 22, for all versions. The index counts only with port 0; a worker that holds
@@ -129,6 +138,9 @@ impl Listeners {
     fn open(&mut self, key: &str, query: &QueryServer<'_>, poll: &Poll) -> Result<u32, Errno> {
         if self.closed {
             return Err(Errno::ESHUTDOWN);
+        }
+        if self.table.len() >= MOST_LISTENERS {
+            return Err(Errno::EMFILE);
         }
         let socket = sockets::listen_tcp(address_of(query)?, query.backlog)?;
         let local = sockets::local_address(&socket)?;

@@ -36,7 +36,7 @@ impl NodeFlags<'_> {
         // The workers of Egg 4 import these themselves: ES modules, too.
         if self.family != Some(Family::Four) {
             for module in self.modules()? {
-                list.extend(["--require".to_owned(), self.from_base_dir(&module)]);
+                list.extend(["--require".to_owned(), self.seen_from_base_dir(&module)]);
             }
         }
         if self.wants_source_maps()? {
@@ -73,9 +73,8 @@ impl NodeFlags<'_> {
         let mut options = self.flags.node_options.clone();
         let typed: Vec<String> = options.iter().map(|option| name(option)).collect();
         options.extend(self.settings.node_options()?.into_iter().filter(|option| !typed.contains(&name(option))));
-        match options.iter().find(|option| option.is_empty() || option.starts_with(['=', '-'])) {
-            Some(odd) => return Err(Failure::usage(format!("`--node-options--{odd}` names no flag of node"))),
-            None => {}
+        if let Some(odd) = options.iter().find(|option| option.is_empty() || option.starts_with(['=', '-'])) {
+            return Err(Failure::usage(format!("`--node-options--{odd}` names no flag of node")));
         }
         // All members would take the same port; Node's cluster counts it up.
         match options.iter().find(|option| option.starts_with("inspect") || option.starts_with("debug")) {
@@ -85,7 +84,7 @@ impl NodeFlags<'_> {
     }
 
     /// `./x` is the application's; everything else is a module's name or absolute, and node's to find.
-    fn from_base_dir(&self, module: &str) -> String {
+    fn seen_from_base_dir(&self, module: &str) -> String {
         match module.strip_prefix("./") {
             Some(inside) => self.base_dir.join(inside).to_string_lossy().into_owned(),
             None => module.to_owned(),

@@ -141,7 +141,9 @@ fn start_detached(
     let mut tree = tree::Tree::of_this_process()?;
     let (stdout, stderr) = (logs.stdout.try_clone()?, logs.stderr.try_clone()?);
     detach::detach(master, stdout, stderr, crossing)?;
-    let ending = wait::wait(options, &logs, ours, &mut tree)?;
+    // A wait that fails ends the tree like a start that fails.
+    let waited = wait::wait(options, &logs, ours, &mut tree);
+    let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
         story::ready(options, &ready);
         return Ok(Exit::Done);

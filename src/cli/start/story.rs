@@ -90,6 +90,7 @@ fn class(options: &Options, ending: &Ending) -> (String, Option<String>) {
         Ending::Cancelled(signal) => {
             (format!("stopped: {} cancelled the start, and nothing is left", signals::name(*signal)), None)
         }
+        Ending::NotWaited(why) => (format!("cannot wait for the master: {why}"), None),
         Ending::NotDetached(why) => (format!("the daemon could not become the master: {why}"), None),
     }
 }

@@ -71,7 +71,9 @@ impl Tree {
         if let Some(master) = self.master.filter(|_| self.ended.is_none()) {
             let pidfd = Pidfd::open(master)?;
             match ending {
-                Ending::Stderr | Ending::Deadline(_) | Ending::Cancelled(_) => drop(pidfd.signal(SIGTERM)),
+                Ending::Stderr | Ending::Deadline(_) | Ending::Cancelled(_) | Ending::NotWaited(_) => {
+                    drop(pidfd.signal(SIGTERM))
+                }
                 Ending::Ready(_)
                 | Ending::Failed(_)
                 | Ending::Stopped(_)

@@ -48,6 +48,8 @@ pub enum Ending {
     Deadline(Progress),
     /// A signal to this process.
     Cancelled(i32),
+    /// This process could not wait any longer (no descriptors, no memory).
+    NotWaited(String),
     /// The daemon could not become the master.
     NotDetached(String),
 }
