@@ -1,4 +1,6 @@
 //! An Egg application: the framework's own agent and worker files, told all in one argument of JSON.
+//!
+//! They work in the application's directory, as under @eggjs/scripts; egg-scripts 3 leaves them in the caller's.
 
 use std::ffi::OsString;
 use std::path::Path;

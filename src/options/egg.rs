@@ -73,12 +73,12 @@ impl EggOptions<'_> {
         keys.set_some("port", self.port);
         keys.set("startMode", "process");
         keys.set_some("env", self.env);
-        keys.set("framework", text(&framework.path));
         keys.set("title", self.title.as_str());
+        keys.set("workers", self.workers);
+        keys.set("framework", text(&framework.path));
         keys.set_some("require", Some(&self.modules).filter(|modules| !modules.is_empty()).cloned());
         keys.set_others(&self.others);
         keys.set_some("sourcemap", self.source_maps.then_some(true));
-        keys.set("workers", self.workers);
         keys.0
     }
 

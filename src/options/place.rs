@@ -123,9 +123,8 @@ impl Place {
     }
 }
 
-/// The title of the application in a place, where `--title` gives none: what
-/// `eggScriptsConfig.title` says, else egg-scripts' `egg-server-<name>`.
-/// `None`: nothing was typed, and the current directory is no application (it has no package.json).
+/// The title of the application in a place, where `--title` gives none: what `eggScriptsConfig.title` says, else
+/// egg-scripts' `egg-server-<name>`. `None`: nothing was typed, and the current directory is no application (it has no package.json).
 ///
 /// # Errors
 /// As for `start`: the place does not exist, its package.json is bad, its name makes no title; what was typed is a

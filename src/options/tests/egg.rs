@@ -304,15 +304,15 @@ fn egg_4_is_told_its_modules_and_no_key_without_a_value() {
     let options = scratch.start(&[], &[]).unwrap();
     assert_eq!(
         egg(&options).told,
-        format!(r#"{{"baseDir":"{svc}","startMode":"process","framework":"{egg_path}","title":"egg-server-svc","#)
-            + r#""workers":3}"#
+        format!(r#"{{"baseDir":"{svc}","startMode":"process","title":"egg-server-svc","workers":3,"#)
+            + &format!(r#""framework":"{egg_path}"}}"#)
     );
     scratch.package(r#"{"eggScriptsConfig":{"require":["./a.mjs"],"debugPort":7200}}"#);
     let options = scratch.start(&["-r", "b", "--port=81", "--env=pre"], &[]).unwrap();
     assert_eq!(
         egg(&options).told,
-        format!(r#"{{"baseDir":"{svc}","port":81,"startMode":"process","env":"pre","framework":"{egg_path}","#)
-            + r#""title":"egg-server-svc","require":["./a.mjs","b"],"debugPort":7200,"workers":3}"#
+        format!(r#"{{"baseDir":"{svc}","port":81,"startMode":"process","env":"pre","title":"egg-server-svc","#)
+            + &format!(r#""workers":3,"framework":"{egg_path}","require":["./a.mjs","b"],"debugPort":7200}}"#)
     );
     assert_eq!(options.node_flags, ["--no-deprecation", "--trace-warnings"]);
 }
