@@ -202,6 +202,7 @@ fn a_framework_over_egg_runs_by_the_egg_that_it_stands_on() {
         ("svc/node_modules/yolk", "svc/node_modules/yolk/node_modules", Some("svc/node_modules")),
         ("svc/node_modules/@team/yolk", "svc/node_modules/@team/yolk/node_modules", Some("svc/node_modules")),
         ("frameworks/yolk", "frameworks/node_modules", Some("svc/node_modules")),
+        ("svc/node_modules/yolk", "node_modules", Some("svc/node_modules/node_modules")),
     ] {
         let scratch = Scratch::with_application();
         scratch.write(&format!("{framework}/package.json"), r#"{"name":"yolk","version":"7.0.0"}"#);
@@ -286,7 +287,7 @@ fn egg_3_is_told_egg_clusters_options_in_their_order() {
             r#"{{"framework":"{egg_path}","baseDir":"{svc}","reusePort":false,"workers":3,"plugins":null,"https":false,"#
         ) + r#""startMode":"process","ports":[],"env":null,"title":"egg-server-svc"}"#
     );
-    scratch.package(r#"{"eggScriptsConfig":{"zeta":{"b":1},"reusePort":true,"debugPort":7200,"require":"./x"}}"#);
+    scratch.package(r#"{"eggScriptsConfig":{"zeta":{"b":1},"https":null,"nothing":null,"reusePort":true,"debugPort":7200,"require":"./x"}}"#);
     assert_eq!(
         told(&["--title=a \"b\"", "-p81", "-c2", "--env=pre"]),
         format!(

@@ -47,8 +47,10 @@ fn what_is_typed_or_in_the_environment_comes_first() {
 }
 
 #[test]
-fn for_egg_4_the_port_that_is_set_comes_before_the_variable() {
+fn for_egg_4_the_port_that_is_set_comes_before_the_variable_and_for_egg_3_behind_it() {
     let scratch = with(ALL);
+    scratch.three("svc/node_modules");
+    assert_eq!(scratch.start(&[], &[("PORT", "83")]).unwrap().port, Some(83));
     scratch.four("svc/node_modules");
     assert_eq!(scratch.start(&[], &[("PORT", "83")]).unwrap().port, Some(7100));
     assert_eq!(scratch.start(&["-p82"], &[("PORT", "83")]).unwrap().port, Some(82));
@@ -183,6 +185,8 @@ fn source_maps_are_read_by_the_module_that_the_application_or_its_egg_scripts_br
         scratch.write("svc/package.json", r#"{"type":"module","eggScriptsConfig":{"sourcemap":true}}"#);
         assert_eq!(scratch.start(&[], &[]).unwrap().node_flags[2..], ["--import", &register]);
         assert_eq!(scratch.start(&["--no-sourcemap"], &[]).unwrap().node_flags.len(), 2);
+        scratch.three("svc/node_modules");
+        assert_eq!(scratch.start(&[], &[]).unwrap().node_flags[2], "--require", "Egg 3 is none of ES modules");
     }
     let scratch = with(r#"{"egg":{"typescript":true}}"#);
     scratch.three("svc/node_modules");
