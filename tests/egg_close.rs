@@ -19,12 +19,14 @@ fn a_close_answers_requests_and_runs_before_close_with_the_messenger(world: &mut
     let port = world.port();
     world.egg(port, application).env("CLOSE", "echo").run().exits(0);
     let agent = world.agents(world.master(TITLE))[0];
-    let held = thread::spawn(move || http::try_get(port, "/held"));
-    eventually("a request is in flight", || world.events_of("held").len() == 1);
+    let held: Vec<_> = (0..4).map(|_| thread::spawn(move || http::try_get(port, "/held"))).collect();
+    eventually("four requests are in flight", || world.events_of("held").len() == 4);
     let stop = world.eggctl(&["stop", &format!("--title={TITLE}")]).spawn();
     world.log_says("closing");
     std::fs::write(world.work().join("release"), "").unwrap();
-    assert_eq!(held.join().unwrap().expect("the request in flight was lost").status, 200);
+    for request in held {
+        assert_eq!(request.join().unwrap().expect("a request in flight was lost").status, 200);
+    }
     stop.finish().exits(0);
     let events = world.events();
     for (who, count) in [("worker", 2), ("agent", 1)] {
