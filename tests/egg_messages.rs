@@ -149,6 +149,51 @@ fn egg_4s_members_are_told_who_is_there_and_that_all_are_ready_also_after_deaths
     world(|world| members_are_told_who_is_there_and_that_all_are_ready(world, &application, Egg::Four));
 }
 
+#[test]
+fn an_egg_3_worker_that_says_twice_that_it_is_ready_counts_once() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| {
+        world.expect_egg_lines();
+        world
+            .egg(world.port(), &application)
+            .env("REUSE_PORT", "1")
+            .run()
+            .exits(0)
+            .says("started on http://127.0.0.1:");
+        let agent = world.agents(world.master(TITLE))[0];
+        eventually("the agent is told", || world.told(agent, &["egg-ready"]).len() == 1);
+        world.stop(TITLE);
+        // Said to the agent before its end: nothing follows any more.
+        assert_eq!(world.told(agent, &["egg-pids", "egg-ready"]).len(), 3, "{:#?}", world.told(agent, &["egg-pids"]));
+    });
+}
+
+fn a_listen_elsewhere_makes_no_worker_ready(world: &mut World, application: &Path) {
+    world.expect_egg_lines();
+    let (port, elsewhere) = (world.port(), world.port());
+    let start = world.egg(port, application).env("LISTEN", elsewhere.to_string()).spawn();
+    // What a worker sent before this, its listening, has been taken by the master.
+    eventually("both workers listen elsewhere", || {
+        world.events_of("told").iter().filter(|event| event["action"] == "elsewhere").count() == 2
+    });
+    assert!(!world.log().contains("app_worker#"), "{}", world.log());
+    std::fs::write(world.work().join("release"), "").unwrap();
+    start.finish().exits(0).says(&format!("started on http://127.0.0.1:{port}"));
+    world.stop(TITLE);
+}
+
+#[test]
+fn a_listen_elsewhere_makes_no_egg_3_worker_ready() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| a_listen_elsewhere_makes_no_worker_ready(world, &application));
+}
+
+#[test]
+fn a_listen_elsewhere_makes_no_egg_4_worker_ready() {
+    let Some(application) = installed("egg4") else { return };
+    world(|world| a_listen_elsewhere_makes_no_worker_ready(world, &application));
+}
+
 /// The schedule's jobs that members of this role were told of, as often as they were.
 fn jobs(world: &World, who: &str) -> Vec<String> {
     let mut events = world.events_of("told");
