@@ -79,6 +79,15 @@ fn output_on_stderr_before_ready_is_a_failure_that_names_the_file_and_the_way_ou
 }
 
 #[test]
+fn a_member_that_prints_to_stderr_and_ends_is_told_by_its_end() {
+    world(|world| {
+        // The look at stderr, once a second, falls between the two.
+        let outcome = fails(world, &["--workers=1"], &[("WORKER", "stderr-exit:6")]);
+        outcome.says("worker 1").says("exit code 6").says("noise on stderr").does_not_say("--ignore-stderr");
+    });
+}
+
+#[test]
 fn ignore_stderr_lets_a_noisy_application_start() {
     world(|world| {
         world.expect_in_log("some noise");

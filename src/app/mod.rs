@@ -20,9 +20,18 @@ use crate::sys::spawn::Program;
 /// The file that node loads first in every member when the options want it; the master keeps it on disk.
 pub const PRELOAD: &str = include_str!("preload.cjs");
 
-/// What to do when an agent takes long.
-pub const AGENT_READY_HINT: &str =
-    "if it is ready, it has to say so: add `process.send({ action: 'agent-start' })` to agent.js";
+/// What to do when an agent takes long. Egg's says itself that it is ready.
+#[must_use]
+pub fn agent_ready_hint(options: &Options) -> &'static str {
+    match &options.application {
+        Application::Node { .. } => {
+            "if it is ready, it has to say so: add `process.send({ action: 'agent-start' })` to agent.js"
+        }
+        Application::Egg { .. } => {
+            "it is ready when its `didLoad` and `willReady` hooks have ended: Egg's log says which remain"
+        }
+    }
+}
 
 /// What the master chooses at its start and every life of a member is told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -247,6 +247,9 @@ fn people_count_workers_from_one() {
 
 #[test]
 fn the_hint_for_a_slow_agent_holds_a_word_that_makes_it_ready() {
-    let action = AGENT_READY_HINT.split('\'').nth(1);
-    assert!(ready_by_message(&options(None), Role::Agent, action), "{action:?}");
+    let options = options(None);
+    let action = agent_ready_hint(&options).split('\'').nth(1);
+    assert!(ready_by_message(&options, Role::Agent, action), "{action:?}");
+    // Egg's own agent file says the word: nobody has to add it.
+    assert!(!agent_ready_hint(&egg(Family::Three, None)).contains("process.send"));
 }

@@ -142,7 +142,7 @@ impl Master {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        let (level, text) = words::notice(notice, &self.carried.members);
+        let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
         self.notices.write(level, &text);
     }
 }

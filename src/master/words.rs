@@ -87,14 +87,14 @@ fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evid
             (Some(port), None) => format!("a worker is ready when it listens on port {port} or sends `app-start`"),
             (None, _) => "a worker is ready when it listens or sends `app-start`".to_owned(),
         },
-        Some(Role::Agent) | None => app::AGENT_READY_HINT.to_owned(),
+        Some(Role::Agent) | None => app::agent_ready_hint(options).to_owned(),
     };
     (why, Some(hint))
 }
 
 /// The log line of a decision of the lifecycle.
 #[must_use]
-pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
+pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, String) {
     let log = |id: MemberId| members.get(id).map_or_else(|| "a member".to_owned(), in_log);
     match notice {
         Notice::Died { member, death } => {
@@ -120,7 +120,7 @@ pub fn notice(notice: &Notice, members: &Members) -> (Level, String) {
             (Level::Error, format!("{} is not ready in time: it is ended and tried again", log(*member)))
         }
         Notice::AgentSlow(member) => {
-            (Level::Warn, format!("{} is not ready for 5 s: {}", log(*member), app::AGENT_READY_HINT))
+            (Level::Warn, format!("{} is not ready for 5 s: {}", log(*member), app::agent_ready_hint(options)))
         }
         Notice::Closing(signal) => {
             (Level::Info, format!("master is killed by signal {}, closing", signals::name(*signal)))

@@ -3,11 +3,12 @@
 //! * [`world`]: runs a test inside namespaces of its own and checks at its end that nothing is left.
 //! * [`World`]: the test's home, state, fixtures and logs; its commands and what its fixtures wrote down.
 //! * [`Typed`], [`Outcome`], [`Background`]: a command of the product, finished or still running.
-//! * [`installed`]: an application whose modules npm has installed.
+//! * [`installed`]: an application whose modules npm has installed. [`egg`]: Egg applications.
 //! * [`processes`]: who is alive, from /proc. [`http`]: one request by hand.
 //!
 //! Nothing here sleeps for an event to have happened: [`eventually`] looks until it has.
 
+pub mod egg;
 pub mod http;
 mod installed;
 mod namespace;

@@ -84,7 +84,7 @@ fn class(options: &Options, ending: &Ending) -> (String, Option<String>) {
         Ending::Deadline(progress) => {
             let seconds = options.timeout_ms as f64 / 1000.0;
             let agent_is_silent = progress.waiting.iter().any(|who| who.starts_with("agent"));
-            let hint = if agent_is_silent { app::AGENT_READY_HINT } else { "`--timeout=MS` waits longer" };
+            let hint = if agent_is_silent { app::agent_ready_hint(options) } else { "`--timeout=MS` waits longer" };
             (format!("Start failed, {seconds}s timeout: {}", not_ready(progress)), Some(hint.to_owned()))
         }
         Ending::Cancelled(signal) => {

@@ -18,6 +18,9 @@ use super::log_files::LogFiles;
 use super::progress::Display;
 use super::tree::Tree;
 
+/// How long the end of what has printed to stderr is waited for. Egg prints an error first and closes politely then.
+const TRUE_END: Duration = Duration::from_secs(1);
+
 /// Everything is up.
 #[derive(Debug)]
 pub struct Ready {
@@ -109,7 +112,7 @@ impl Waiting<'_> {
             if waited >= next_second {
                 seconds += 1;
                 if self.stderr_speaks()? {
-                    return Ok(Ending::Stderr);
+                    return self.true_end();
                 }
                 display.second(seconds);
             }
@@ -117,6 +120,24 @@ impl Waiting<'_> {
                 return Ok(Ending::Deadline(std::mem::take(&mut self.progress)));
             }
         }
+    }
+
+    /// The start has failed by what is on stderr. Whoever printed it may be about to end, and that tells more.
+    fn true_end(&mut self) -> anyhow::Result<Ending> {
+        let until = self.started.elapsed() + TRUE_END;
+        while self.started.elapsed() < until {
+            self.sleep_until(until)?;
+            let word = match self.read_channel() {
+                Some(word) => Some(word),
+                None => self.take_signals()?,
+            };
+            match word {
+                Some(Ending::Ready(_)) => break,
+                Some(ending) => return Ok(ending),
+                None => {}
+            }
+        }
+        Ok(Ending::Stderr)
     }
 
     /// Sleeps until something happens, or until so long after the start.
