@@ -14,7 +14,7 @@ fn a_daemon_says_on_which_address_it_started() {
         assert_eq!(http::get(scene.port, "/").status, 200);
         scene.world.log_says(&format!("[master] egg started on http://127.0.0.1:{} (", scene.port));
         scene.world.log_says("[master] agent_worker#1:");
-        scene.world.log_says("[master] app_worker#1:");
+        scene.world.log_says(&format!(" started at {}, remain 0 (", scene.port));
     });
 }
 
