@@ -83,7 +83,7 @@ fn a_directory_without_package_json_fails_a_start() {
 #[test]
 fn a_master_that_dies_without_a_word_is_noticed_at_once() {
     scenario(Fails("it does not look whether the master lives, and waits for its timeout"), |scene| {
-        let started = scene.start(&["--timeout=6000"]).env("AGENT", "kills-the-master").run();
+        let started = scene.start(&["--timeout=6000"]).env("AGENT", "ends-the-master").run();
         started.exits(1);
         assert!(started.took < Duration::from_secs(5), "{:?}", started.took);
     });
@@ -93,9 +93,8 @@ fn a_master_that_dies_without_a_word_is_noticed_at_once() {
 fn a_title_that_runs_already_is_refused() {
     scenario(Fails("nothing looks for another master of the title"), |scene| {
         scene.start(&[]).run().exits(0);
-        let another = format!("--port={}", scene.world.port());
-        let again = scene.command(&["start", "--daemon", "--title=svc", "--workers=1", &another]);
-        assert!(!again.arg(&scene.application).run().status.success());
+        scene.port = scene.world.port();
+        assert!(!scene.start(&[]).run().status.success());
         scene.master("svc");
     });
 }
@@ -103,7 +102,8 @@ fn a_title_that_runs_already_is_refused() {
 #[test]
 fn in_the_foreground_an_orderly_end_is_exit_0() {
     scenario(Passes, |scene| {
-        let running = scene.foreground();
+        let running = scene.foreground().spawn();
+        scene.answers();
         running.signal(Signal::SIGTERM);
         running.finish().exits(0);
         eventually("nobody is left", || scene.world.alive().is_empty());
@@ -113,16 +113,15 @@ fn in_the_foreground_an_orderly_end_is_exit_0() {
 #[test]
 fn in_the_foreground_a_start_that_fails_is_exit_1() {
     scenario(Passes, |scene| {
-        let port = format!("--port={}", scene.port);
-        let start = scene.command(&["start", "--title=svc", "--workers=1", &port]).arg(&scene.application);
-        start.env("AGENT", "throws").run().exits(1).says("no agent today");
+        scene.foreground().env("AGENT", "throws").run().exits(1).says("no agent today");
     });
 }
 
 #[test]
 fn in_the_foreground_a_killed_master_is_no_success() {
     scenario(Fails("process.exit(null) makes exit 0 of a death by signal"), |scene| {
-        let running = scene.foreground();
+        let running = scene.foreground().spawn();
+        scene.answers();
         processes::signal(scene.master("svc").pid, Signal::SIGKILL);
         assert!(!running.finish().status.success());
         eventually("the members end with their master", || scene.world.alive().is_empty());

@@ -37,7 +37,8 @@ fn messages_go_from_the_application_to_the_agent_and_back() {
 #[test]
 fn a_killed_worker_is_replaced_in_its_slot_and_its_death_is_logged() {
     scenario(Passes, |scene| {
-        scene.start(&["--workers=2"]).run().exits(0);
+        scene.workers = 2;
+        scene.start(&[]).run().exits(0);
         let master = scene.master("svc").pid;
         let before = scene.workers(master);
         let slots = |workers: &[processes::Process]| {

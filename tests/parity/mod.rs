@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::harness::processes::Process;
-use crate::harness::{Background, Typed, World, eventually, http, installed, is_inside, test_name, world_of};
+use crate::harness::{Outcome, Typed, World, eventually, http, installed, is_inside, test_name, world_of};
 
 /// How egg-scripts does in a scenario.
 #[derive(Clone, Copy)]
@@ -48,6 +48,9 @@ pub struct Scene<'a> {
     /// The program under test.
     pub program: Program,
     pub application: PathBuf,
+    /// What a start of the scene is given (typed twice, a flag is a list for yargs).
+    pub title: String,
+    pub workers: u32,
     pub port: u16,
     egg_scripts: PathBuf,
 }
@@ -66,7 +69,8 @@ pub fn scenario<F: FnOnce(&mut Scene<'_>)>(theirs: Theirs, body: F) {
             world.expect_in_log("");
             let port = world.port();
             let egg_scripts = egg_scripts.join("node_modules/egg-scripts/bin/egg-scripts.js");
-            body(&mut Scene { world, program: under_test(), application, port, egg_scripts });
+            let (program, title) = (under_test(), "svc".to_owned());
+            body(&mut Scene { world, program, application, title, workers: 1, port, egg_scripts });
             eventually("nobody is alive", || {
                 world.end_everything();
                 world.alive().is_empty()
@@ -127,25 +131,28 @@ impl Scene<'_> {
         }
     }
 
-    /// `start --daemon --title=svc --port=… --workers=1 flags… application`, of this program.
-    pub fn start_by(&self, program: Program, flags: &[&str]) -> Typed {
-        let port = format!("--port={}", self.port);
-        self.typed(program, &["start", "--daemon", "--title=svc", "--workers=1", &port])
-            .args(flags)
-            .arg(&self.application)
+    /// `start application --title=… --port=… --workers=… flags…`, of this program. The application comes first: for yargs,
+    /// `--require=x application` are two modules.
+    fn start_of(&self, program: Program, flags: &[&str]) -> Typed {
+        let given =
+            [("title", self.title.clone()), ("port", self.port.to_string()), ("workers", self.workers.to_string())];
+        let given = given.map(|(flag, value)| format!("--{flag}={value}"));
+        self.typed(program, &["start"]).arg(&self.application).args(given).args(flags)
     }
 
-    /// The same of the program under test.
+    /// A detached start by this program.
+    pub fn start_by(&self, program: Program, flags: &[&str]) -> Typed {
+        self.start_of(program, &[&["--daemon"], flags].concat())
+    }
+
+    /// A detached start by the program under test.
     pub fn start(&self, flags: &[&str]) -> Typed {
         self.start_by(self.program, flags)
     }
 
-    /// The same without `--daemon`, once it answers.
-    pub fn foreground(&self) -> Background {
-        let port = format!("--port={}", self.port);
-        let running = self.command(&["start", "--title=svc", "--workers=1", &port]).arg(&self.application).spawn();
-        self.answers();
-        running
+    /// A start that stays in the foreground.
+    pub fn foreground(&self) -> Typed {
+        self.start_of(self.program, &[])
     }
 
     /// Waits for an answer.
@@ -154,7 +161,7 @@ impl Scene<'_> {
     }
 
     /// `stop --title=…`, to its end.
-    pub fn stop(&self, title: &str) -> crate::harness::Outcome {
+    pub fn stop(&self, title: &str) -> Outcome {
         let outcome = self.command(&["stop", &format!("--title={title}")]).run();
         outcome.exits(0);
         outcome

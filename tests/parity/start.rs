@@ -72,6 +72,14 @@ fn an_unknown_flag_is_refused() {
 }
 
 #[test]
+fn of_a_flag_that_is_typed_twice_the_last_counts() {
+    scenario(Fails("it makes a list of it: `--title=svc,late`, which no stop finds"), |scene| {
+        scene.start(&["--title=late"]).run().exits(0);
+        scene.master("late");
+    });
+}
+
+#[test]
 fn settings_in_package_json_are_the_flags_defaults() {
     scenario(Passes, |scene| {
         let config = json!({ "title": "set", "workers": 1, "port": scene.port, "env": "pre", "daemon": true });
