@@ -155,7 +155,7 @@ fn the_members_arguments_are_the_frameworks_files_and_one_json() {
 #[test]
 fn help_and_version_are_no_failures() {
     scenario(Passes, |scene| {
-        for args in [&["--help"][..], &["--version"], &["start", "--help"], &["stop", "--help"]] {
+        for args in [&["--help"][..], &["--version"], &["-v"], &["start", "--help"], &["stop", "--help"]] {
             scene.command(args).run().exits(0);
         }
     });
