@@ -87,7 +87,8 @@ pub fn start_failure(failure: StartFailure, members: &Members, options: &Options
 
 fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evidence) -> (String, Option<String>) {
     let seconds = std::time::Duration::from_millis(options.timeout_ms).as_secs_f64();
-    let why = format!("{} was not ready within {seconds} s", for_people(member, members));
+    // The parent has the same deadline and may be first: one failure, one wording.
+    let why = format!("Start failed, {seconds}s timeout: not ready: {}", for_people(member, members));
     let hint = match members.get(member).map(|one| one.role) {
         Some(Role::Worker { .. }) => match (options.port, seen.other_addresses.first()) {
             (Some(port), Some(other)) => format!("it is to listen on port {port}, but listens on {other}"),
