@@ -11,6 +11,7 @@ mod start;
 mod stop;
 
 use std::fs;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
@@ -80,7 +81,7 @@ pub fn scenario<F: FnOnce(&mut Scene<'_>)>(theirs: Theirs, body: F) {
     match theirs {
         Theirs::Fails(reason) if under_test() == Program::Theirs && !is_inside() => {
             assert!(catch_unwind(AssertUnwindSafe(run)).is_err(), "{name}: theirs passes, though marked: {reason}");
-            eprintln!("{name}: theirs fails, as marked: {reason}");
+            visibly(&format!("{name}: theirs fails, as marked: {reason}"));
         }
         Theirs::Fails(_) | Theirs::Passes => {
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|why| resume_unwind(why))
@@ -92,9 +93,14 @@ pub fn scenario<F: FnOnce(&mut Scene<'_>)>(theirs: Theirs, body: F) {
 pub fn long() -> bool {
     let long = std::env::var_os("EGGCTL_LONG").is_some();
     if !long {
-        eprintln!("note: this scenario runs with EGGCTL_LONG=1 only");
+        visibly("note: a parity scenario did not run: it wants EGGCTL_LONG=1");
     }
     long
+}
+
+/// Past the test runner, which keeps back what a passed test prints.
+fn visibly(line: &str) {
+    writeln!(io::stderr(), "{line}").unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
