@@ -100,7 +100,7 @@ pub fn long() -> bool {
 
 /// Past the test runner, which keeps back what a passed test prints.
 fn visibly(line: &str) {
-    writeln!(io::stderr(), "{line}").unwrap();
+    io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 fn copy(from: &Path, to: &Path) {
