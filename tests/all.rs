@@ -20,6 +20,7 @@ mod harness;
 mod logs;
 mod master_killed;
 mod messages;
+mod parity;
 mod refork;
 mod same_title;
 mod simulation;

@@ -126,7 +126,12 @@ impl Master {
         }
         if let Some(one) = self.carried.members.get(member) {
             let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
-            self.notices.write(Level::Info, &format!("{} started ({took}ms)", words::in_log(one)));
+            let Carried { options, real_port, lifecycle, .. } = &self.carried;
+            let place = match real_port.port.or(options.port).filter(|_| one.is_worker() && options.is_egg()) {
+                Some(port) => words::at_port(port, lifecycle, member),
+                None => String::new(),
+            };
+            self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", words::in_log(one)));
         }
         self.announce_ready_member(member);
         self.tell(Event::Ready(member));

@@ -338,7 +338,8 @@ impl Master {
 
     fn leave(mut self, code: u8) -> ExitCode {
         self.flush();
-        self.notices.write(Level::Info, &format!("exit with code:{code}"));
+        let level = if code == 0 { Level::Info } else { Level::Error };
+        self.notices.write(level, &format!("exit with code:{code}"));
         self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)
     }

@@ -105,7 +105,7 @@ impl Master {
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
-        self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", options.name));
+        self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", options.what_starts()));
         record.phase = crate::state::RecordPhase::Running;
         if let Err(failure) = self.directory.write_record(record) {
             self.notices.write(Level::Warn, &format!("the record cannot be written: {failure}"));
@@ -123,7 +123,7 @@ impl Master {
     fn announce_failure(&mut self, failure: StartFailure) {
         let Carried { options, members, parent, .. } = &mut self.carried;
         let failed = words::start_failure(failure, members, options, &self.seen);
-        let mut text = format!("{} start failed: {}", options.name, failed.why);
+        let mut text = format!("{} start failed: {}", options.what_starts(), failed.why);
         if let Some(hint) = &failed.hint {
             text = format!("{text} (hint: {hint})");
         }

@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::ipc::report::Failed;
-use crate::lifecycle::{Death, MemberId, Notice, Role, StartFailure};
+use crate::lifecycle::{Death, Lifecycle, MemberId, Notice, Role, StartFailure};
 use crate::options::Options;
 use crate::sys::signals;
 
@@ -25,6 +25,13 @@ pub struct Evidence {
 pub fn in_log(member: &Member) -> String {
     let role = if member.is_worker() { "app_worker" } else { "agent_worker" };
     format!("{role}#{}:{}", member.number, member.pid)
+}
+
+/// ` at 7001, remain 2`, as Egg's log has it of a worker that becomes ready: how many are still waited for.
+#[must_use]
+pub fn at_port(port: u16, lifecycle: &Lifecycle, worker: MemberId) -> String {
+    let others = lifecycle.waiting_for().filter(|(role, who)| *role != Role::Agent && *who != Some(worker));
+    format!(" at {port}, remain {}", others.count())
 }
 
 /// `agent (pid 42)` or `worker 2 (pid 43)`, for people.
@@ -80,7 +87,8 @@ pub fn start_failure(failure: StartFailure, members: &Members, options: &Options
 
 fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evidence) -> (String, Option<String>) {
     let seconds = std::time::Duration::from_millis(options.timeout_ms).as_secs_f64();
-    let why = format!("{} was not ready within {seconds} s", for_people(member, members));
+    // The parent has the same deadline and may be first: one failure, one wording.
+    let why = format!("Start failed, {seconds}s timeout: not ready: {}", for_people(member, members));
     let hint = match members.get(member).map(|one| one.role) {
         Some(Role::Worker { .. }) => match (options.port, seen.other_addresses.first()) {
             (Some(port), Some(other)) => format!("it is to listen on port {port}, but listens on {other}"),

@@ -20,6 +20,7 @@ const NODE_OPTIONS: &str = "node-options--";
     version,
     about,
     disable_help_subcommand = true,
+    disable_version_flag = true,
     args_override_self = true,
     max_term_width = 100
 )]
@@ -27,6 +28,11 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+
+    /// Print the version
+    // `-v` is egg-scripts'.
+    #[arg(long, short = 'V', short_alias = 'v', action = clap::ArgAction::Version)]
+    version: Option<bool>,
 }
 
 /// The commands.

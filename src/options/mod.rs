@@ -173,6 +173,16 @@ impl Options {
         }
     }
 
+    /// What is said to start: with Egg it is the framework, in egg-scripts' words and egg-cluster's ("egg started on …"),
+    /// else the application.
+    #[must_use]
+    pub fn what_starts(&self) -> &str {
+        match &self.application {
+            Application::Egg { framework_name, .. } => framework_name,
+            Application::Node { .. } => &self.name,
+        }
+    }
+
     /// Is it an Egg application?
     #[must_use]
     pub fn is_egg(&self) -> bool {

@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub use installed::installed;
-pub use namespace::world;
+pub use namespace::{is_inside, test_name, world, world_of};
 pub use product::{Background, Outcome, Typed};
 pub use world::World;
 

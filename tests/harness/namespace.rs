@@ -26,12 +26,22 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 ///
 /// Where namespaces are not permitted, tests run here, one at a time, and say so.
 pub fn world<F: FnOnce(&mut World)>(body: F) {
+    world_of(&test_name::<F>(), body);
+}
+
+/// Is this the test inside its namespaces, and not the one that waits outside?
+pub fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
+}
+
+/// The same for the test of this name ([`test_name`]).
+pub fn world_of(name: &str, body: impl FnOnce(&mut World)) {
     if let Some(root) = std::env::var_os(INSIDE) {
         return live(Path::new(&root), true, body);
     }
     let root = make_root();
     match unshare() {
-        Some(unshare) => run_inside(unshare, &test_name::<F>(), &root),
+        Some(unshare) => run_inside(unshare, name, &root),
         None => {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             eprintln!("unshare is not permitted here: this test runs alone, in the machine's own namespaces");
@@ -42,7 +52,7 @@ pub fn world<F: FnOnce(&mut World)>(body: F) {
 }
 
 /// The test's name as the test runner knows it, from the type of the closure in it.
-fn test_name<F>() -> String {
+pub fn test_name<F>() -> String {
     let path = type_name::<F>().trim_end_matches("::{{closure}}");
     path.split_once("::").map_or(path, |(_binary, name)| name).to_owned()
 }
@@ -118,7 +128,7 @@ fn run_inside(unshare: &[&str], name: &str, root: &Path) {
     output.lines().filter(|line| line.starts_with("note: ")).for_each(|line| eprintln!("{name}: {line}"));
 }
 
-fn live<F: FnOnce(&mut World)>(root: &Path, alone: bool, body: F) {
+fn live(root: &Path, alone: bool, body: impl FnOnce(&mut World)) {
     let mut world = World::new(root, alone);
     let result = catch_unwind(AssertUnwindSafe(|| {
         body(&mut world);

@@ -255,8 +255,8 @@ impl World {
         }
     }
 
-    /// After a failed test: nobody stays, so that the next test without namespaces is not disturbed.
-    pub(super) fn end_everything(&self) {
+    /// Kills whoever is alive: after a failed test nobody stays to disturb the next one without namespaces.
+    pub fn end_everything(&self) {
         for process in self.alive() {
             let pid = nix::unistd::Pid::from_raw(i32::try_from(process.pid).unwrap());
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);

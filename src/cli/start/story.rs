@@ -23,14 +23,15 @@ const TAIL_LINES: usize = 40;
 
 /// The beginning.
 pub fn starting(options: &Options) {
-    output::say(format_args!("Starting {} at {}", options.name, options.base_dir.display()));
+    let kind = if options.is_egg() { " application" } else { "" };
+    output::say(format_args!("Starting {}{kind} at {}", options.what_starts(), options.base_dir.display()));
     output::say(format_args!("Save log file to {}, {}", options.stdout.display(), options.stderr.display()));
 }
 
 /// The good end.
 pub fn ready(options: &Options, ready: &Ready) {
     let place = if ready.address.is_empty() { String::new() } else { format!(" on {}", ready.address) };
-    output::say(format_args!("{} started{place}", options.name));
+    output::say(format_args!("{} started{place}", options.what_starts()));
     let agent = ready.who.agent.map_or_else(String::new, |pid| format!("agent {pid}, "));
     let workers: Vec<String> = ready.who.ready.iter().map(ToString::to_string).collect();
     output::say(format_args!(
