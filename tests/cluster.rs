@@ -239,17 +239,27 @@ fn a_dead_workers_listeners_that_its_replacement_does_not_want_are_given_back() 
         let port = world.port();
         world.start("svc", port).arg("--workers=1").run().exits(0);
         let master = world.master("svc");
-        let descriptors = || std::fs::read_dir(format!("/proc/{master}/fd")).unwrap().count();
-        let before = descriptors();
+        let before = listening_sockets(master);
         for _each in 0..10 {
             let free = world.port();
             assert!(http::get(port, &format!(r#"/listen?options={{"port":{free}}}"#)).json()["address"].is_object());
         }
-        assert_eq!(descriptors(), before + 10);
+        assert_eq!(listening_sockets(master), before + 10);
         processes::signal(world.workers(master)[0], Signal::SIGKILL);
         eventually("the replacement listens", || world.events_of("listening").len() == 2);
-        eventually("the ten are closed", || descriptors() == before);
+        eventually("the ten are closed", || listening_sockets(master) == before);
         assert_eq!(http::get(port, "/").status, 200);
         world.stop("svc");
     });
+}
+
+/// How many TCP sockets listen in the network namespace of the master `master`.
+fn listening_sockets(master: i32) -> usize {
+    let listens = |line: &&str| line.split_whitespace().nth(3) == Some("0A");
+    ["tcp", "tcp6"]
+        .map(|kind| std::fs::read_to_string(format!("/proc/{master}/net/{kind}")).unwrap())
+        .iter()
+        .flat_map(|table| table.lines())
+        .filter(listens)
+        .count()
 }
