@@ -254,7 +254,7 @@ fn a_dead_workers_listeners_that_its_replacement_does_not_want_are_given_back() 
 }
 
 /// How many TCP sockets listen in the network namespace of the master `master`.
-fn listening_sockets(master: i32) -> usize {
+fn listening_sockets(master: u32) -> usize {
     let listens = |line: &&str| line.split_whitespace().nth(3) == Some("0A");
     ["tcp", "tcp6"]
         .map(|kind| std::fs::read_to_string(format!("/proc/{master}/net/{kind}")).unwrap())
