@@ -46,11 +46,16 @@ pub struct Runtime {
 pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>, runtime: &Runtime) -> Program {
     match (&options.application, role) {
         (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload),
-        (Application::Node { script, .. }, Role::Worker { .. }) => node::worker(options, script, cluster_id, preload),
+        (Application::Node { script, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
+            node::worker(options, script, cluster_id, preload)
+        }
         (Application::Egg { agent, cluster_options, .. }, Role::Agent) => {
             egg::agent(options, agent, preload, egg::members_options(cluster_options, runtime))
         }
-        (Application::Egg { worker, cluster_options, .. }, Role::Worker { slot, .. }) => {
+        (
+            Application::Egg { worker, cluster_options, .. },
+            Role::Worker { slot, .. } | Role::Spare { place: slot, .. },
+        ) => {
             let program = node::worker(options, worker, cluster_id, preload);
             egg::worker(program, options, slot, egg::members_options(cluster_options, runtime))
         }
@@ -72,8 +77,13 @@ pub fn ready_by_message(options: &Options, role: Role, action: Option<&str>) -> 
     let ready = match (&options.application, role) {
         (_, Role::Agent) => "agent-start",
         // With reusePort a worker listens without asking anybody, so that Node's listening frame never comes.
-        (Application::Egg { family: Family::Three, .. }, Role::Worker { .. }) => "reuse-port-listening",
-        (Application::Egg { family: Family::Four, .. } | Application::Node { .. }, Role::Worker { .. }) => "app-start",
+        (Application::Egg { family: Family::Three, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
+            "reuse-port-listening"
+        }
+        (
+            Application::Egg { family: Family::Four, .. } | Application::Node { .. },
+            Role::Worker { .. } | Role::Spare { .. },
+        ) => "app-start",
     };
     action == Some(ready)
 }
@@ -128,6 +138,7 @@ pub fn name_of(role: Role) -> String {
     match role {
         Role::Agent => "agent".to_owned(),
         Role::Worker { slot, .. } => format!("worker {}", u64::from(slot) + 1),
+        Role::Spare { place, .. } => format!("spare {}", u64::from(place) + 1),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the lifecycle wants done: sentences an operator could say.
 
-use super::{Death, MemberId, Millis, Role};
+use super::{Death, MemberId, Millis, Outcome, ReloadHow, RequestId, Role};
 
 /// Something to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,8 @@ pub enum Action {
         /// What it is for.
         role: Role,
     },
+    /// Answer what it asked at the gate: it begins to serve. Its role may be another from now on (a spare's).
+    OpenGate(MemberId),
     /// Give no connection to this member any more, but for those it has been promised.
     LeaveDispatch(MemberId),
     /// Ask it to leave politely: its servers close, answers in flight finish, the channel stays.
@@ -33,13 +35,20 @@ pub enum Action {
     AnnounceFailure(StartFailure),
     /// The start was ended by a signal of this number before it was ready: tell the parent.
     AnnounceStopped(i32),
+    /// The operation that this request asked for, or joined, is over, or was not begun. Once for each request.
+    Answer {
+        /// Whose.
+        request: RequestId,
+        /// How it came out.
+        outcome: Outcome,
+    },
     /// Write this into the log.
     Notice(Notice),
     /// End the master with this exit code. Last.
     Exit(u8),
 }
 
-/// Why a start failed.
+/// Why members did not come up: in a start ("everybody" is all), in a reload, in a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StartFailure {
     /// A member ended before everybody was ready.
@@ -97,6 +106,30 @@ pub enum Notice {
     /// The member did not end within 10 s of KILL (it is in an uninterruptible system call): the close goes on without it and
     /// the exit code is 1.
     GivenUp(MemberId),
+    /// The member ended as it was asked to (its place had been taken, or was not wanted any more).
+    Left(MemberId),
+    /// A reload begins.
+    Reloading(ReloadHow),
+    /// A scale begins.
+    Scaling {
+        /// From so many workers.
+        from: u32,
+        /// To so many.
+        to: u32,
+    },
+    /// This member listened without asking: the application passes the gate, and is reloaded worker by worker.
+    PassedGate(MemberId),
+    /// This spare listened without asking: the application cannot have spares. It is dismissed, and no other follows.
+    NoSpares(MemberId),
+    /// This spare takes the place of a worker that was lost.
+    SpareTakesOver {
+        /// Which.
+        spare: MemberId,
+        /// The place.
+        role: Role,
+    },
+    /// The operation under way is over.
+    Done(Outcome),
     /// Strays did not end within 10 s of KILL: the master exits without them, with 1.
     StraysGivenUp,
 }

@@ -1,6 +1,6 @@
 //! What can happen to the master: the lifecycle's input.
 
-use super::MemberId;
+use super::{MemberId, Patience, ReloadHow, RequestId, Wanted};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -34,6 +34,9 @@ pub enum Event {
     },
     /// The member said, or showed by listening, that it is ready.
     Ready(MemberId),
+    /// The member has booted and asks for the address that it is to serve; the answer is withheld (see
+    /// [`super::Lifecycle::is_held`]) until [`super::Action::OpenGate`].
+    AtGate(MemberId),
     /// The member's servers have closed and its last answer is sent; said at once for a member that cannot be asked.
     Drained(MemberId),
     /// The member's end of the channel closed. It may be alive still.
@@ -50,6 +53,22 @@ pub enum Event {
     Alone,
     /// The user wants the end. A second one skips the polite part.
     Close(CloseCause),
+    /// Every worker is to be replaced. Answered by [`super::Action::Answer`], maybe in the same turn.
+    Reload {
+        /// Who asks.
+        request: RequestId,
+        /// How.
+        how: ReloadHow,
+    },
+    /// There are to be so many workers. Answered by [`super::Action::Answer`], maybe in the same turn.
+    Scale {
+        /// Who asks.
+        request: RequestId,
+        /// How many.
+        wanted: Wanted,
+        /// How long members are waited for.
+        patience: Patience,
+    },
 }
 
 impl Event {
@@ -57,10 +76,15 @@ impl Event {
     #[must_use]
     pub fn member(&self) -> Option<MemberId> {
         match *self {
-            Event::Begin | Event::Alone | Event::Close(CloseCause::Signal(_)) => None,
+            Event::Begin
+            | Event::Alone
+            | Event::Close(CloseCause::Signal(_))
+            | Event::Reload { request: _, how: _ }
+            | Event::Scale { request: _, wanted: _, patience: _ } => None,
             Event::Spawned(member)
             | Event::SpawnFailed { member, transient: _ }
             | Event::Ready(member)
+            | Event::AtGate(member)
             | Event::Drained(member)
             | Event::Disconnected(member)
             | Event::Exited { member, death: _ } => Some(member),

@@ -110,7 +110,9 @@ impl Member {
     fn leave_dispatch(&self, actions: &mut Vec<Action>) {
         match self.role {
             Role::Agent => {}
-            Role::Worker { kind: _, slot: _ } => actions.push(Action::LeaveDispatch(self.id)),
+            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => {
+                actions.push(Action::LeaveDispatch(self.id))
+            }
         }
     }
 }

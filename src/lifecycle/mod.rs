@@ -22,6 +22,7 @@ mod event;
 mod member;
 mod policy;
 mod refork;
+mod request;
 mod slot;
 mod start;
 mod timer;
@@ -29,6 +30,7 @@ mod timer;
 pub use action::{Action, Notice, StartFailure};
 pub use event::{CloseCause, Death, Event};
 pub use policy::{Millis, Policy};
+pub use request::{Asked, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing, Wanted};
 
 use close::Close;
 use member::{Member, State};
@@ -54,6 +56,13 @@ pub enum Role {
         kind: Kind,
         /// The position, counted from 0.
         slot: u32,
+    },
+    /// A worker that has booted and waits at the gate to take the place of one that is lost.
+    Spare {
+        /// The kind of worker.
+        kind: Kind,
+        /// The position among the spares, counted from 0.
+        place: u32,
     },
 }
 
@@ -123,6 +132,10 @@ impl Lifecycle {
             Event::Exited { member, death } => self.exited(member, death, now, actions),
             Event::Alone => self.alone(actions),
             Event::Close(CloseCause::Signal(signal)) => self.close_asked(signal, now, actions),
+            Event::AtGate(_) => {}
+            Event::Reload { request, how: _ } | Event::Scale { request, wanted: _, patience: _ } => {
+                actions.push(Action::Answer { request, outcome: Outcome::Refused(Refusal::Starting) });
+            }
         }
         self.settle(now, actions);
     }
@@ -171,6 +184,45 @@ impl Lifecycle {
     /// Every slot that has no ready member, with the member that it waits for if there is one already.
     pub fn waiting_for(&self) -> impl Iterator<Item = (Role, Option<MemberId>)> {
         self.slots.iter().filter(|slot| !slot.is_ready()).map(|slot| (slot.role, slot.member().map(|member| member.id)))
+    }
+
+    /// Is this member's question for the address it is to serve not to be answered yet? Until it has been told
+    /// [`Action::OpenGate`]; never for a member that does not wait.
+    #[must_use]
+    pub fn is_held(&self, _member: MemberId) -> bool {
+        false
+    }
+
+    /// How far the operation under way is; none when there is none.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        None
+    }
+
+    /// The operation under way.
+    #[must_use]
+    pub fn operation(&self) -> Option<Asked> {
+        None
+    }
+
+    /// How many workers there are to be; while scaling, before.
+    #[must_use]
+    pub fn workers(&self) -> u32 {
+        self.policy.workers
+    }
+
+    /// Where this member is; none when it does not live.
+    #[must_use]
+    pub fn standing(&self, member: MemberId) -> Option<Standing> {
+        let member = self.member(member)?;
+        Some(match member.state {
+            State::Spawning | State::Booting { slow_told: _ } => Standing::Booting,
+            State::Ready => Standing::Ready,
+            State::Disconnected { until: _ }
+            | State::Draining { until: _ }
+            | State::Terminated { until: _ }
+            | State::Killed { until: _ } => Standing::Leaving,
+        })
     }
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.
@@ -225,7 +277,7 @@ impl Lifecycle {
                 // There must never be two agents: this one has to be gone before the next is spawned.
                 member.terminate(now.saturating_add(agent_grace_ms), actions);
             }
-            (Phase::Running, Role::Worker { kind: _, slot: _ }) => {
+            (Phase::Running, Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ }) => {
                 actions.push(Action::Notice(Notice::Disconnected(id)));
                 member.disconnect(now + member::LINGER_MS, actions);
                 let spawned_at = member.spawned_at;

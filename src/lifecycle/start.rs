@@ -73,7 +73,7 @@ impl Lifecycle {
     pub(super) fn may_start(&self, role: Role) -> bool {
         match role {
             Role::Agent => true,
-            Role::Worker { kind: _, slot: _ } => {
+            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => {
                 self.slots.iter().filter(|slot| slot.role == Role::Agent).all(Slot::is_ready)
             }
         }

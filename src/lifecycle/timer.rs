@@ -108,7 +108,7 @@ impl Lifecycle {
         let Some(member) = self.member_mut(id) else { return };
         let grace_ms = match member.role {
             Role::Agent => agent,
-            Role::Worker { kind: _, slot: _ } => worker,
+            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => worker,
         };
         member.terminate(now.saturating_add(grace_ms), actions);
     }

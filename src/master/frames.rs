@@ -148,7 +148,7 @@ impl Master {
         }
         let sender = match role {
             Role::Agent => Sender::Agent,
-            Role::Worker { .. } => Sender::Worker,
+            Role::Worker { .. } | Role::Spare { .. } => Sender::Worker,
         };
         if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
             self.carried.real_port = inbound::real_port(envelope.data);

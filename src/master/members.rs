@@ -27,10 +27,10 @@ pub struct Member {
 }
 
 impl Member {
-    /// Is it a worker?
+    /// Is it a worker, or one that is to become one?
     #[must_use]
     pub fn is_worker(&self) -> bool {
-        matches!(self.role, Role::Worker { .. })
+        matches!(self.role, Role::Worker { .. } | Role::Spare { .. })
     }
 }
 

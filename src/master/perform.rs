@@ -20,6 +20,7 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { member, role } => self.spawn(member, role),
+            Action::OpenGate(_) | Action::Answer { .. } => {}
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
             Action::Drain(member) => self.carried.members.push(member, outbound::drain()),
             Action::Terminate(member) => self.signal(member, SIGTERM),
@@ -54,7 +55,7 @@ impl Master {
         let Carried { options, members, agents, workers, runtime, .. } = &mut self.carried;
         let count = match role {
             Role::Agent => agents,
-            Role::Worker { .. } => workers,
+            Role::Worker { .. } | Role::Spare { .. } => workers,
         };
         *count += 1;
         let number = *count;

@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::ipc::report::Failed;
-use crate::lifecycle::{Death, Lifecycle, MemberId, Notice, Role, StartFailure};
+use crate::lifecycle::{Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
 use crate::options::Options;
 use crate::sys::signals;
 
@@ -90,7 +90,7 @@ fn not_ready(member: MemberId, members: &Members, options: &Options, seen: &Evid
     // The parent has the same deadline and may be first: one failure, one wording.
     let why = format!("Start failed, {seconds}s timeout: not ready: {}", for_people(member, members));
     let hint = match members.get(member).map(|one| one.role) {
-        Some(Role::Worker { .. }) => match (options.port, seen.other_addresses.first()) {
+        Some(Role::Worker { .. } | Role::Spare { .. }) => match (options.port, seen.other_addresses.first()) {
             (Some(port), Some(other)) => format!("it is to listen on port {port}, but listens on {other}"),
             (Some(port), None) => format!("a worker is ready when it listens on port {port} or sends `app-start`"),
             (None, _) => "a worker is ready when it listens or sends `app-start`".to_owned(),
@@ -143,6 +143,49 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
         Notice::StraysGivenUp => {
             (Level::Error, "what members left behind is alive after SIGKILL, and is left".to_owned())
         }
+        Notice::Left(member) => (Level::Info, format!("{} has left", log(*member))),
+        Notice::Reloading(how) => (Level::Info, reloading(*how)),
+        Notice::Scaling { from, to } => (Level::Info, format!("scale from {from} to {to} workers")),
+        Notice::PassedGate(member) => (
+            Level::Warn,
+            format!("{} listened without asking (`exclusive`, `reusePort`): reload worker by worker", log(*member)),
+        ),
+        Notice::NoSpares(member) => (
+            Level::Warn,
+            format!(
+                "{} listened without asking (`exclusive`, `reusePort`): no spares for this application",
+                log(*member)
+            ),
+        ),
+        Notice::SpareTakesOver { spare, role } => {
+            (Level::Info, format!("{} becomes {}", log(*spare), app::name_of(*role)))
+        }
+        Notice::Done(outcome) => done(*outcome, members, options),
         Notice::Killed(member) => (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member))),
+    }
+}
+
+fn reloading(how: ReloadHow) -> String {
+    let way = if how.rolling { "worker by worker" } else { "by generation" };
+    let agent = if how.agent { ", then the agent" } else { "" };
+    format!("reload {way}{agent}")
+}
+
+/// How an operation came out.
+fn done(outcome: Outcome, members: &Members, options: &Options) -> (Level, String) {
+    match outcome {
+        Outcome::Reloaded { workers, rolling: _, without_agent_ms: None } => {
+            (Level::Info, format!("reloaded: {workers} new workers"))
+        }
+        Outcome::Reloaded { workers, rolling: _, without_agent_ms: Some(ms) } => {
+            (Level::Info, format!("reloaded: {workers} new workers, and the agent, which was away for {ms} ms"))
+        }
+        Outcome::Scaled { from, to } => (Level::Info, format!("scaled from {from} to {to} workers")),
+        Outcome::Failed { failure, replaced } => {
+            let why = start_failure(failure, members, options, &Evidence::default()).why;
+            (Level::Error, format!("the operation failed, {replaced} workers were replaced before: {why}"))
+        }
+        Outcome::Refused(_) => (Level::Warn, "an operation was refused".to_owned()),
+        Outcome::Interrupted => (Level::Warn, "the operation under way is given up: the master closes".to_owned()),
     }
 }
