@@ -1,22 +1,18 @@
 //! `eggctl stop`: whom to stop, the story, and the truth in the exit code. Returns only when everything is gone.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 
 use nix::unistd::{Uid, User};
 
+use super::choice::{Applications, choose, shown, words};
 use super::ending::{Ending, Receipt};
 use super::masters::{self, Application, Kind, Running};
 use crate::error::{Exit, Failure};
 use crate::options::flags::StopFlags;
-use crate::options::{self, Title};
+use crate::options::Title;
 use crate::state::{Directory, Holder, LockOutcome};
 use crate::sys::output::{complain, say};
 use crate::sys::{descriptors, proc};
-
-/// Applications by title.
-type Applications = BTreeMap<String, Application>;
 
 /// Runs the command.
 ///
@@ -56,53 +52,6 @@ fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
 
 fn user_name(uid: u32) -> String {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
-}
-
-/// Without a title: the application in the place that was typed or in the current directory, known by its directory or by
-/// the title it would get; else, if no place was typed, the only one that runs.
-fn choose(found: Applications, place: Option<&Path>) -> Result<Applications, Failure> {
-    let cwd = std::env::current_dir().ok();
-    let title = match (place, &cwd) {
-        (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
-        // A package.json that cannot be read is none.
-        (None, Some(cwd)) => options::default_title(None, cwd).ok().flatten(),
-        (None, None) => None,
-    };
-    let base_dir = match place {
-        Some(place) if place.is_dir() => place.canonicalize().ok(),
-        Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
-        None => cwd,
-    };
-    // Both resolved now: a deployment's `current` may lead elsewhere than when the application started.
-    let is_base = |dir: &PathBuf| dir.canonicalize().ok().is_some_and(|dir| base_dir.as_ref() == Some(&dir));
-    let is_here = |(found, application): &(&String, &Application)| {
-        title.as_ref().is_some_and(|title| title.as_str() == found.as_str())
-            || application.base_dirs.iter().any(is_base)
-    };
-    let here: Vec<String> = found.iter().filter(is_here).map(|(title, _)| title.clone()).collect();
-    let is_running = |application: &Application| !application.running.is_empty();
-    let mut candidates = found;
-    if here.is_empty() {
-        candidates.retain(|_, application| place.is_none() && is_running(application));
-    } else {
-        candidates.retain(|title, _| here.contains(title));
-    }
-    match candidates.values().filter(|application| is_running(application)).count() {
-        0 => {}
-        1 => candidates.retain(|_, application| is_running(application)),
-        _ => return Err(Failure::which_application(&listed(&candidates))),
-    }
-    Ok(candidates)
-}
-
-/// `a (master 1), b (masters 2, 3)`.
-fn listed(applications: &Applications) -> String {
-    let running = applications.iter().filter(|(_, application)| !application.running.is_empty());
-    let entries = running.map(|(title, application)| {
-        let whom: Vec<_> = application.running.iter().map(|running| (running.kind, running.pid)).collect();
-        format!("{} ({})", shown(title), words(&whom))
-    });
-    entries.collect::<Vec<_>>().join(", ")
 }
 
 struct Stop {
@@ -246,24 +195,4 @@ fn receipt_line(title: &str, receipt: &Receipt) -> String {
     tell("left behind and ended", receipt.left_behind.difference(&receipt.left_behind_killed).copied().collect());
     tell("left behind and killed", receipt.left_behind_killed.iter().copied().collect());
     line
-}
-
-/// `master 1, 2`, `parent 3`.
-fn words(whom: &[(Kind, u32)]) -> String {
-    let of = |word: &str, is_it: &dyn Fn(Kind) -> bool| {
-        let pids: Vec<String> = whom.iter().filter(|(kind, _)| is_it(*kind)).map(|(_, pid)| pid.to_string()).collect();
-        (!pids.is_empty()).then(|| format!("{word} {}", pids.join(", ")))
-    };
-    let parents = of("parent", &|kind| kind == Kind::Parent);
-    let masters = of("master", &|kind| kind != Kind::Parent);
-    parents.into_iter().chain(masters).collect::<Vec<_>>().join(", ")
-}
-
-/// A title as it can be shown: another's may hold control characters.
-fn shown(title: &str) -> String {
-    let mut shown = String::with_capacity(title.len());
-    for character in title.chars() {
-        if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }
-    }
-    shown
 }
