@@ -274,6 +274,38 @@ impl Failure {
     }
 }
 
+/// Asking a running master.
+impl Failure {
+    /// Nothing of that title, or nothing at all, runs.
+    #[must_use]
+    pub fn not_running(title: Option<&str>) -> Self {
+        let whom = title.map_or_else(|| "no application".to_owned(), |title| format!("no application `{title}`"));
+        Failure::new(Exit::NotRunning, format!("{whom} is running")).hint("`eggctl start` starts one")
+    }
+
+    /// Its master is egg-scripts'.
+    #[must_use]
+    pub fn of_egg_scripts(title: &str) -> Self {
+        Failure::new(Exit::Failed, format!("{title} runs under egg-scripts"))
+            .because("its master knows neither reload nor scale")
+            .hint(format!("`eggctl stop --title={title}`, then `eggctl start`"))
+    }
+
+    /// There is a master that cannot be asked.
+    #[must_use]
+    pub fn unreachable(title: &str, why: impl fmt::Display) -> Self {
+        Failure::new(Exit::Failed, format!("the master of {title} cannot be asked")).because(why)
+    }
+
+    /// A service that somebody else keeps.
+    #[must_use]
+    pub fn in_the_foreground(title: &str, pid: u32) -> Self {
+        Failure::new(Exit::Failed, format!("{title} runs in the foreground"))
+            .because(format!("who started master {pid} would lose it"))
+            .hint("restart it there, or reload it: `eggctl reload`")
+    }
+}
+
 /// Stopping.
 impl Failure {
     /// More than one application runs, and nothing says which is meant.

@@ -3,20 +3,22 @@
 //! The rooms of the house, and who may import whom (`tests/tidy.rs` reads the sources and fails on a breach):
 //!
 //! * [`cli`] — what was typed and what is printed: one file per command, straight-line blocking code.
-//!   Imports `options`, `app`, `state`, `error`, `sys` and `master::run`.
+//!   Imports `options`, `app`, `control`, `ipc`, `state`, `error`, `sys` and `master::run`.
 //! * [`options`] — what is meant: flags, environment and package.json become [`options::Options`], which cannot be invalid.
 //! * [`app`] — the kinds of application: argv, environment and readiness of an agent and of a worker.
 //! * [`master`] — the only event loop: poll, one event, the lifecycle's answer, perform it.
-//!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `options`, `state`, `sys`.
+//!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `control`, `options`, `state`, `sys`.
 //! * [`lifecycle`] — pure: every decision of the master about time, count, order and phase.
 //! * [`messenger`] — pure: who receives this message.
 //! * [`ipc`] — pure: bytes and messages of Node's channel and of Node's cluster.
+//! * [`control`] — the control socket: requests and answers, the command's half and the master's.
 //! * [`state`] — the per-user directory: the title's lock and its record.
 //! * [`error`] — every failure that a user can meet: what, why, hint, exit code.
 //! * [`sys`] — the only `unsafe` and the only raw libc; imports nothing of ours.
 
 pub mod app;
 pub mod cli;
+pub mod control;
 pub mod error;
 pub mod ipc;
 pub mod lifecycle;

@@ -6,8 +6,7 @@ use std::io;
 
 use nix::errno::Errno;
 
-use super::masters::{Application, Kind, Running};
-use crate::state::COOKIE;
+use super::masters::{self, Application, Kind, Running};
 use crate::sys::clock::monotonic_ms;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
@@ -235,11 +234,7 @@ impl Ending {
         }
         let mut reader = Reader::default();
         for pid in proc::pids()? {
-            let mut bears = |pid| {
-                let cookie =
-                    reader.environment_variable(pid, COOKIE).and_then(|cookie| std::str::from_utf8(cookie).ok());
-                cookie.is_some_and(|cookie| self.cookies.contains(cookie))
-            };
+            let mut bears = |pid| masters::bears(&mut reader, pid, &self.cookies);
             let is_known = |held: &Held| held.pid == pid && !held.process.has_ended();
             if !bears(pid)
                 || self.own_line.contains(&pid)

@@ -1,7 +1,7 @@
 //! Finding applications: from the records of the state directory, and from /proc by exact comparison of argument strings,
 //! so that neither a lost directory nor a master of egg-scripts hides one. Never by a part of a string.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -89,6 +89,12 @@ pub fn of_title(title: &Title) -> Result<Vec<u32>, Failure> {
     let mut found = BTreeMap::new();
     scan(&mut found, nix::unistd::geteuid().as_raw(), Some(title)).map_err(|error| Failure::no_proc(&error))?;
     Ok(found.values().flat_map(|application| &application.running).map(|running| running.pid).collect())
+}
+
+/// Does a process bear one of these cookies? Its environment came from that instance, whoever its parent is now.
+pub fn bears(reader: &mut Reader, pid: u32, cookies: &BTreeSet<String>) -> bool {
+    let cookie = reader.environment_variable(pid, COOKIE).and_then(|cookie| std::str::from_utf8(cookie).ok());
+    cookie.is_some_and(|cookie| cookies.contains(cookie))
 }
 
 /// Adds what the lock and the record of a title say.

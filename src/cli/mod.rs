@@ -3,8 +3,13 @@
 mod choice;
 mod ending;
 mod masters;
+mod reload;
+mod restart;
+mod running;
 mod start;
 mod stop;
+mod tail;
+mod wait;
 
 use std::process::ExitCode;
 
@@ -25,6 +30,10 @@ pub fn run() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Start(flags) => start::run(&flags),
             Command::Stop(flags) => stop::run(&flags),
+            Command::Restart(flags) => restart::run(&flags).map(|never| match never {}),
+            Command::Reload(flags) => reload::run(&flags),
+            Command::Scale(flags) => reload::scale(&flags),
+            Command::Wait(flags) => wait::run(&flags),
         },
         Err(NoCommand::Asked(text)) => {
             output::say(text.trim_end());

@@ -2,15 +2,18 @@
 //!
 //! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
+//! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
 //! * [`announce`] is what the master says in Egg's words.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
 mod announce;
 mod channel;
+mod control;
 mod frames;
 mod listeners;
 mod members;
 mod notices;
+mod outcomes;
 mod perform;
 mod poll;
 mod start_up;
@@ -34,6 +37,7 @@ use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{self, Ended};
 
 use channel::{Channel, Reading};
+use control::Control;
 use listeners::{Listeners, Outcome};
 use members::Members;
 use notices::{Level, Notices, Often};
@@ -70,6 +74,7 @@ struct Master {
     carried: Carried,
     poll: Poll,
     signals: Signals,
+    control: Control,
     notices: Notices,
     directory: Directory,
     open_files: OpenFiles,
@@ -121,6 +126,8 @@ impl Master {
             Source::Signals => self.take_signals(),
             Source::Parent => self.read_parent(),
             Source::Member(member) => self.read_member(member, READS_PER_TURN),
+            Source::Control => self.take_control_connection(),
+            Source::Client(number) => self.take_client(number),
             Source::Listener(number) => {
                 let now = clock::monotonic_ms();
                 let Carried { listeners, members, .. } = &mut self.carried;
@@ -209,6 +216,7 @@ impl Master {
         let was_running = self.carried.lifecycle.phase() == Phase::Running;
         self.tell(Event::Exited { member, death });
         let dead = self.carried.members.remove(member);
+        self.control.count_left();
         if let Some(dead) = dead.filter(|_| was_running) {
             self.announce(if dead.is_worker() { Happening::WorkerDied } else { Happening::AgentDied });
         }
@@ -274,6 +282,7 @@ impl Master {
     }
 
     fn flush(&mut self) {
+        self.serve_clients();
         self.carried.members.flush(&self.poll);
         if let Some(channel) = &mut self.carried.parent {
             members::watch_for_room(channel, Source::Parent, &self.poll);
@@ -340,6 +349,7 @@ impl Master {
         self.flush();
         let level = if code == 0 { Level::Info } else { Level::Error };
         self.notices.write(level, &format!("exit with code:{code}"));
+        self.directory.remove_socket(&self.carried.options.title);
         self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)
     }

@@ -41,6 +41,8 @@ pub enum Often {
     UnknownRequest,
     /// No descriptors or memory for a connection.
     Exhausted,
+    /// A connection to the control socket that is not let in.
+    Control,
 }
 
 impl From<Rubbish> for Often {

@@ -20,11 +20,15 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { member, role } => self.spawn(member, role),
-            Action::OpenGate(_) | Action::Answer { .. } => {}
+            Action::OpenGate(_) => {}
+            Action::Answer { request, outcome } => self.answer_request(request, outcome),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
             Action::Drain(member) => self.carried.members.push(member, outbound::drain()),
             Action::Terminate(member) => self.signal(member, SIGTERM),
-            Action::Kill(member) => self.signal(member, SIGKILL),
+            Action::Kill(member) => {
+                self.control.count_killed();
+                self.signal(member, SIGKILL);
+            }
             Action::CloseListeners => self.close_listeners(),
             Action::EndStrays { kill } => self.end_strays(kill),
             Action::AnnounceReady => self.announce_ready(),

@@ -19,6 +19,10 @@ pub enum Source {
     Member(MemberId),
     /// A listening socket, by its number in the table.
     Listener(u32),
+    /// The control socket.
+    Control,
+    /// A client of it, by its number.
+    Client(u32),
 }
 
 /// What a source is watched for.
@@ -108,6 +112,8 @@ fn token(source: Source) -> u64 {
         Source::Parent => (1, 0),
         Source::Member(member) => (2, member.0),
         Source::Listener(number) => (3, number),
+        Source::Control => (4, 0),
+        Source::Client(number) => (5, number),
     };
     kind << KIND_SHIFT | u64::from(number)
 }
@@ -119,6 +125,8 @@ fn source(token: u64) -> Option<Source> {
         1 => Some(Source::Parent),
         2 => Some(Source::Member(MemberId(number))),
         3 => Some(Source::Listener(number)),
+        4 => Some(Source::Control),
+        5 => Some(Source::Client(number)),
         _ => None,
     }
 }
@@ -129,7 +137,14 @@ mod tests {
 
     #[test]
     fn every_source_comes_back_from_its_token() {
-        for one in [Source::Signals, Source::Parent, Source::Member(MemberId(u32::MAX)), Source::Listener(7)] {
+        for one in [
+            Source::Signals,
+            Source::Parent,
+            Source::Member(MemberId(u32::MAX)),
+            Source::Listener(7),
+            Source::Control,
+            Source::Client(9),
+        ] {
             assert_eq!(source(token(one)), Some(one));
         }
     }

@@ -13,6 +13,7 @@ use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 use crate::sys::{clock, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
+use super::control::Control;
 use super::listeners::Listeners;
 use super::members::Members;
 use super::notices::{Level, Notices};
@@ -27,7 +28,10 @@ const BUFFER: usize = 64 * 1024;
 #[must_use]
 pub fn run(crossing: Crossing) -> ExitCode {
     match stand(crossing) {
-        Ok(master) => master.turn_until_exit(),
+        Ok(mut master) => {
+            master.open_control();
+            master.turn_until_exit()
+        }
         Err(error) => {
             output::complain(format_args!("error: the master cannot start: {error:#}"));
             ExitCode::FAILURE
@@ -82,6 +86,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         carried,
         poll,
         signals,
+        control: Control::default(),
         notices: Notices::new(pid),
         directory,
         open_files,

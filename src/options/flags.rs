@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::not_yet;
 use crate::error::Failure;
@@ -42,6 +42,14 @@ pub enum Command {
     Start(StartFlags),
     /// Stop a running application and wait until nothing of it is left
     Stop(StopFlags),
+    /// Stop a running application, and start it as it was started, with what is typed here over it
+    Restart(RestartFlags),
+    /// Replace the workers of a running application by new ones, without losing a request
+    Reload(ReloadFlags),
+    /// Change the number of workers of a running application
+    Scale(ScaleFlags),
+    /// Wait until an application is ready, reloaded or stopped
+    Wait(WaitFlags),
 }
 
 /// What can be typed after `eggctl start`.
@@ -173,6 +181,102 @@ pub struct StopFlags {
     pub user: Option<String>,
 }
 
+/// What can be typed after `eggctl restart`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct RestartFlags {
+    /// What replaces what was typed at the start; the title tells which application.
+    #[command(flatten)]
+    pub start: StartFlags,
+}
+
+/// What can be typed after `eggctl reload`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ReloadFlags {
+    /// Which application.
+    #[command(flatten)]
+    pub whom: Whom,
+
+    /// Worker by worker, each new one ready before an old one leaves; else all new ones begin together
+    #[arg(long)]
+    pub rolling: bool,
+
+    /// How many workers boot at a time [default: as many as there are spare CPUs, at least 1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub batch: Option<String>,
+
+    /// The agent too
+    #[arg(long)]
+    pub agent: bool,
+
+    /// How long a new worker may take to boot, in milliseconds [default: 60000]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub boot_timeout: Option<String>,
+
+    /// How long an old worker may take to finish what it has begun, in milliseconds [default: 30000]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub drain_timeout: Option<String>,
+
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be typed after `eggctl scale`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ScaleFlags {
+    /// So many workers, or so many more or fewer
+    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true)]
+    pub workers: String,
+
+    /// Which application.
+    #[command(flatten)]
+    pub whom: Whom,
+
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be typed after `eggctl wait`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct WaitFlags {
+    /// Which application.
+    #[command(flatten)]
+    pub whom: Whom,
+
+    /// What is waited for: every worker is ready; the reload under way, or else the next one, is over; nothing is left
+    #[arg(long = "for", value_name = "WHAT", default_value = "ready")]
+    pub until: WaitFor,
+
+    /// How long to wait, in milliseconds [default: 300000]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub timeout: Option<String>,
+
+    /// Print the receipt as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What can be waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum WaitFor {
+    /// Every wanted worker is ready, and the agent.
+    #[default]
+    Ready,
+    /// A reload is over.
+    Reloaded,
+    /// Nothing is left.
+    Stopped,
+}
+
+/// Which running application is meant.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Whom {
+    /// The application's title [default: that of the current directory, else the only one that runs]
+    #[arg(long, allow_hyphen_values = true)]
+    pub title: Option<String>,
+}
+
 /// Why there is no command to run.
 #[derive(Debug)]
 pub enum NoCommand {
@@ -192,6 +296,19 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCom
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => NoCommand::Asked(refusal.render().to_string()),
         _ => NoCommand::Wrong(failure(&refusal)),
     })
+}
+
+/// Reads what was typed behind `eggctl start`.
+///
+/// # Errors
+/// As [`parse`]; a question for help or the version is none here.
+pub fn parse_start(arguments: &[OsString]) -> Result<StartFlags, Failure> {
+    let words = ["eggctl".into(), "start".into()].into_iter().chain(arguments.iter().cloned());
+    match parse(words) {
+        Ok(Cli { command: Command::Start(flags), .. }) => Ok(flags),
+        Ok(_) | Err(NoCommand::Asked(_)) => Err(Failure::usage("this is no start")),
+        Err(NoCommand::Wrong(failure)) => Err(failure),
+    }
 }
 
 /// `--node-options--X=V` as clap can take it: `--node-options--=X=V`.

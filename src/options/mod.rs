@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 mod any_path;
 mod asked;
+mod checked;
 mod egg;
 pub mod flags;
 mod framework;
@@ -19,7 +20,7 @@ mod place;
 mod program;
 mod resolve;
 mod settings;
-mod stop;
+
 mod surroundings;
 #[cfg(test)]
 mod tests;
@@ -162,6 +163,19 @@ impl Options {
         self.environment.retain(|(name, _)| name != COOKIE_VARIABLE);
         self.environment.push((COOKIE_VARIABLE.into(), (&cookie).into()));
         self.cookie = cookie;
+    }
+
+    /// These options with everything in it that a reload brings, from what was resolved anew. What a running master cannot
+    /// change stays: its title, logs, number of workers, and the mark of its tree.
+    #[must_use]
+    pub fn renewed(&self, resolved: &Options) -> Options {
+        let mut renewed = resolved.clone();
+        renewed.title = self.title.clone();
+        renewed.workers = self.workers;
+        renewed.daemon = self.daemon;
+        (renewed.stdout, renewed.stderr) = (self.stdout.clone(), self.stderr.clone());
+        renewed.take_cookie(self.cookie.clone());
+        renewed
     }
 
     /// Is there an agent?

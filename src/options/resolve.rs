@@ -109,10 +109,14 @@ impl Environment<'_> {
         path.push(":");
         path.push(self.base_dir.join(".node/bin"));
         // No empty part at the end: it would mean the current directory.
-        if let Some(inherited) = self.around.variable("PATH") {
-            path.push(":");
-            path.push(inherited);
+        let Some(inherited) = self.around.variable("PATH") else { return path };
+        // A reload and a restart resolve from what the master was given: there they stand already.
+        if inherited.as_encoded_bytes().strip_prefix(path.as_encoded_bytes()).is_some_and(|rest| rest.starts_with(b":"))
+        {
+            return inherited.to_owned();
         }
+        path.push(":");
+        path.push(inherited);
         path
     }
 

@@ -2,13 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
-use nix::sys::stat::Mode;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::names::hash;
@@ -81,6 +85,27 @@ impl From<TitleLock> for OwnedFd {
 impl From<OwnedFd> for TitleLock {
     fn from(descriptor: OwnedFd) -> TitleLock {
         TitleLock(descriptor)
+    }
+}
+
+/// What happens in the directory.
+#[derive(Debug)]
+pub struct Changes(Inotify);
+
+impl Changes {
+    /// Waits for a change, at most so long.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn wait(&self, at_most: Duration) -> io::Result<()> {
+        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
+        match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        // What it was does not matter: whoever waits looks again. EAGAIN: nothing was.
+        let _ = self.0.read_events();
+        Ok(())
     }
 }
 
@@ -235,6 +260,49 @@ impl Directory {
         Ok(self.path.join(name))
     }
 
+    /// Makes the title's control socket, mode 0600. Only for who holds the lock: what stands there is a dead master's.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn listen(&self, title: &Title) -> Result<UnixListener, Failure> {
+        let name = socket_name(title);
+        self.remove_socket(title);
+        // Nobody else runs in this process that could make a file meanwhile.
+        let mask = umask(Mode::from_bits_truncate(0o177));
+        let listener = UnixListener::bind(self.reachable(&name));
+        umask(mask);
+        listener.map_err(|error| self.failure(&name, &error))
+    }
+
+    /// Connects to the control socket of the title's master.
+    ///
+    /// # Errors
+    /// The kernel's: `NotFound` when there is none, `ConnectionRefused` when its master is dead.
+    pub fn connect(&self, title: &Title) -> io::Result<UnixStream> {
+        UnixStream::connect(self.reachable(&socket_name(title)))
+    }
+
+    /// Tells when something in this directory is made, replaced or removed: from now on, in [`Changes::wait`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn watch(&self) -> io::Result<Changes> {
+        let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+        let what = AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_DELETE;
+        inotify.add_watch(&self.reachable("."), what)?;
+        Ok(Changes(inotify))
+    }
+
+    /// Removes the title's control socket.
+    pub fn remove_socket(&self, title: &Title) {
+        let _ = unlinkat(&self.descriptor, socket_name(title).as_str(), UnlinkatFlags::NoRemoveDir);
+    }
+
+    /// A file of this directory as the path of a socket: through the descriptor, since such paths have 107 bytes at most.
+    fn reachable(&self, name: &str) -> PathBuf {
+        format!("/proc/self/fd/{}/{name}", self.descriptor.as_raw_fd()).into()
+    }
+
     fn read_named(&self, name: &str) -> Option<Record> {
         self.read_file(name).ok().and_then(|bytes| Record::read(&bytes))
     }
@@ -276,6 +344,10 @@ impl Directory {
 
 fn lock_name(title: &Title) -> String {
     format!("{}.lock", hash(title.as_str().as_bytes()))
+}
+
+fn socket_name(title: &Title) -> String {
+    format!("{}.sock", hash(title.as_str().as_bytes()))
 }
 
 fn record_name(title: &Title) -> String {

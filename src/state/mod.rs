@@ -5,6 +5,7 @@
 //!
 //! * `<hash>.lock` — never deleted; locked while a parent or a master of that title lives;
 //! * `<hash>.json` — the [`Record`]; believed only while the lock is held and pid, start and boot fit;
+//! * `<hash>.sock` — the master's control socket;
 //! * `preload-<hash>.cjs` — the member preload, named after its content.
 
 mod directory;
@@ -12,6 +13,6 @@ mod names;
 mod place;
 mod record;
 
-pub use directory::{Directory, Holder, LockOutcome, TitleLock};
+pub use directory::{Changes, Directory, Holder, LockOutcome, TitleLock};
 pub use names::{COOKIE, new_cookie};
-pub use record::{Record, RecordPhase};
+pub use record::{Command, Record, RecordPhase};

@@ -1,5 +1,6 @@
 //! The record: who serves a title, and what `stop` must know of it.
 
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,6 +22,15 @@ pub enum RecordPhase {
     Starting,
     /// Ready: the pid is the master's.
     Running,
+}
+
+/// How an application was started: for `restart`, and for `reload`, which resolves it anew.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// What was typed behind `eggctl start`.
+    pub arguments: Vec<OsString>,
+    /// In which directory: a path of any bytes, which serde writes only as this.
+    pub cwd: OsString,
 }
 
 /// What is written about a running application.
@@ -55,6 +65,12 @@ pub struct Record {
     pub started_at_ms: u64,
     /// How long the master may take to close, in milliseconds: the sum of its graces.
     pub close_grace_ms: u64,
+    /// Is it detached?
+    pub daemon: bool,
+    /// How it was started, where a command of ours did it.
+    pub command: Option<Command>,
+    /// Where its stdout and stderr go, where it is detached.
+    pub logs: Option<(OsString, OsString)>,
 }
 
 impl Record {
@@ -79,11 +95,17 @@ impl Record {
             address: None,
             started_at_ms: clock::unix_ms(),
             close_grace_ms: options.worker_close_grace_ms.saturating_add(options.agent_close_grace_ms),
+            daemon: options.daemon,
+            command: None,
+            logs: options.daemon.then(|| (options.stdout.clone().into(), options.stderr.clone().into())),
         })
     }
 
     /// Takes over what the record before this one knew: its instance has gone without a word, or is this one.
     pub fn follow(&mut self, before: Record) {
+        if before.cookie == self.cookie {
+            self.command = before.command;
+        }
         let known = std::iter::once(before.cookie).chain(before.earlier_cookies);
         self.earlier_cookies = known.filter(|cookie| *cookie != self.cookie).take(MOST_EARLIER).collect();
     }

@@ -3,8 +3,10 @@
 //! A look at all processes is one pass of open, read and close each (6 µs); nothing else is asked before that matched.
 //! With `hidepid` other users' processes are not there; one's own always are.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -52,6 +54,19 @@ impl Reader {
     pub fn environment_variable(&mut self, pid: u32, name: &str) -> Option<&[u8]> {
         let mut variables = self.strings(pid, "environ").ok()?;
         variables.find_map(|variable| variable.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+
+    /// The environment that a process was started with.
+    ///
+    /// # Errors
+    /// `NotFound` or `ESRCH` when it has gone, `PermissionDenied` when it is another user's.
+    pub fn environment(&mut self, pid: u32) -> io::Result<Vec<(OsString, OsString)>> {
+        let text = |bytes: &[u8]| OsStr::from_bytes(bytes).to_owned();
+        let pair = |variable: &[u8]| {
+            let equals = variable.iter().position(|byte| *byte == b'=')?;
+            Some((text(&variable[..equals]), text(&variable[equals + 1..])))
+        };
+        Ok(self.strings(pid, "environ")?.filter_map(pair).collect())
     }
 
     /// The strings of a file in which each ends with a NUL.

@@ -10,13 +10,15 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::options::flags::StartFlags;
 use crate::options::{self, Options, Surroundings};
-use crate::state::{self, Directory, LockOutcome, Record, TitleLock};
+use crate::state::{self, Command, Directory, LockOutcome, Record, TitleLock};
 use crate::sys::crossing::{self, Crossing};
+use crate::sys::proc::Reader;
 use crate::sys::{cpus, descriptors, output, sockets};
 
 use super::masters;
@@ -69,6 +71,18 @@ fn surroundings() -> anyhow::Result<Surroundings> {
     })
 }
 
+/// What was around the start of a running master: its environment, in this directory.
+///
+/// # Errors
+/// It has gone.
+pub fn surroundings_of(master: u32, cwd: &Path) -> anyhow::Result<Surroundings> {
+    let environment = Reader::default().environment(master)?;
+    let own = [state::COOKIE].into_iter().chain(options::SCRUBBED.iter().copied()).chain(crossing::MASTERS_OWN);
+    let own: Vec<&str> = own.collect();
+    let inherited = environment.into_iter().filter(|(name, _)| own.iter().all(|one| name != one));
+    Ok(Surroundings { environment: inherited.collect(), cwd: cwd.to_owned(), ..surroundings()? })
+}
+
 /// pidfds, `close_range` and `renameat2` are taken for granted: Linux 5.10 has them all.
 fn check_kernel() -> anyhow::Result<()> {
     let name = nix::sys::utsname::uname()?;
@@ -93,11 +107,17 @@ fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
         return Err(already(options, Some(*pid)).into());
     }
     let mut record = Record::of_self(options)?;
+    record.command = Some(typed()?);
     if let Some(before) = directory.read_record(&options.title) {
         record.follow(before);
     }
     directory.write_record(&record)?;
     Ok((directory, lock))
+}
+
+/// What was typed behind `eggctl start`, and where.
+fn typed() -> anyhow::Result<Command> {
+    Ok(Command { arguments: std::env::args_os().skip(2).collect(), cwd: std::env::current_dir()?.into() })
 }
 
 fn already(options: &Options, pid: Option<u32>) -> Failure {

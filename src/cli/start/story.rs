@@ -1,11 +1,6 @@
 //! What `start --daemon` tells: the story on stdout as egg-scripts tells it, a failure with its class, the last lines of
 //! output once, and what to do.
 
-use std::fmt::Write;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::ipc::report::Progress;
@@ -13,13 +8,9 @@ use crate::options::Options;
 use crate::sys::spawn::Ended;
 use crate::sys::{output, ports, signals};
 
+use super::super::tail;
 use super::log_files::LogFiles;
 use super::wait::{Ending, Ready};
-
-/// How much of a log is looked at for its last lines.
-const TAIL_BYTES: u64 = 64 * 1024;
-/// How many lines are shown.
-const TAIL_LINES: usize = 40;
 
 /// The beginning.
 pub fn starting(options: &Options) {
@@ -113,46 +104,9 @@ fn shows_output(ending: &Ending) -> bool {
     !matches!(ending, Ending::Ready(_) | Ending::Stopped(_) | Ending::Cancelled(_))
 }
 
-/// The last lines on stderr, or on stdout where stderr is silent; the master's own are left out, they are told already.
+/// The last lines on stderr, or on stdout where stderr is silent.
 fn last_lines(options: &Options, logs: &LogFiles, master: Option<u32>) -> Option<String> {
-    let own = master.map(|pid| format!(" {pid} [master] "));
-    let escape = output::is_terminal(io::stderr());
-    [(&logs.stderr, &options.stderr), (&logs.stdout, &options.stdout)].into_iter().find_map(|(file, path)| {
-        let text = tail(file).ok()?;
-        let lines: Vec<&str> =
-            text.lines().filter(|line| own.as_deref().is_none_or(|own| !line.contains(own))).collect();
-        let lines = lines.get(lines.len().saturating_sub(TAIL_LINES)..)?;
-        if lines.iter().all(|line| line.trim().is_empty()) {
-            return None;
-        }
-        let mut shown = format!("the last lines of {}:\n", path.display());
-        for line in lines {
-            shown.push_str("  ");
-            push_escaped(&mut shown, line, escape);
-            shown.push('\n');
-        }
-        shown.pop();
-        Some(shown)
-    })
-}
-
-fn tail(file: &File) -> io::Result<String> {
-    let end = file.metadata()?.len();
-    let start = end.saturating_sub(TAIL_BYTES);
-    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
-    let read = file.read_at(&mut bytes, start)?;
-    bytes.truncate(read);
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Control characters would speak to the terminal in the application's name.
-fn push_escaped(shown: &mut String, line: &str, escape: bool) {
-    for character in line.chars() {
-        if escape && character.is_control() && character != '\t' {
-            // Writing into a String cannot fail.
-            let _ = write!(shown, "{}", character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
+    [(&logs.stderr, &options.stderr), (&logs.stdout, &options.stdout)]
+        .into_iter()
+        .find_map(|(file, path)| tail::shown(&tail::since(file, 0).ok()?, path, master))
 }

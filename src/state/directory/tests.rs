@@ -68,6 +68,9 @@ fn record(text: &str) -> Record {
         address: Some("http://127.0.0.1:7001".into()),
         started_at_ms: 1,
         close_grace_ms: 10_000,
+        daemon: true,
+        command: None,
+        logs: None,
     }
 }
 

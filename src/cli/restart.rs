@@ -1,0 +1,53 @@
+//! `eggctl restart`: stop, then start as it was started, with what was typed now over it.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use super::choice::shown;
+use super::{running, start, stop};
+use crate::error::{Exit, Failure};
+use crate::options::flags::{self, RestartFlags, StopFlags};
+use crate::options::{self, Surroundings};
+use crate::sys::crossing;
+
+/// Runs the command. It ends as the start that it becomes.
+///
+/// # Errors
+/// A [`Failure`]: nothing runs, what was typed or configured is wrong (then nothing is stopped), it cannot be restarted
+/// from here, or it cannot be stopped.
+pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
+    if flags.start.place.is_some() {
+        return Err(Failure::usage("restart takes no DIR or SCRIPT").hint("name the application by `--title`").into());
+    }
+    let title = flags.start.checked_title()?;
+    let running = running::find(title.as_ref())?;
+    let name = shown(running.title.as_str());
+    if !running.record.daemon {
+        return Err(Failure::in_the_foreground(&name, running.record.pid).into());
+    }
+    let Some(before) = &running.record.command else {
+        return Err(Failure::unreachable(&name, "how it was started is not recorded").into());
+    };
+    // While it lives: what it was started with is in its memory only.
+    let around = start::surroundings_of(running.record.pid, Path::new(&before.cwd))?;
+    let arguments: Vec<OsString> = before.arguments.iter().cloned().chain(std::env::args_os().skip(2)).collect();
+    check(&arguments, &around)?;
+    let stop = StopFlags { title: Some(running.title.as_str().to_owned()), ..StopFlags::default() };
+    stop::run(&stop)?;
+    let failed = Command::new(crossing::own_program()?)
+        .arg("start")
+        .args(arguments)
+        .current_dir(around.cwd)
+        .env_clear()
+        .envs(around.environment)
+        .exec();
+    Err(Failure::new(Exit::Failed, "cannot start it again").because(failed).into())
+}
+
+/// Would it start? Asked before anything is stopped.
+fn check(arguments: &[OsString], around: &Surroundings) -> Result<(), Failure> {
+    options::resolve(&flags::parse_start(arguments)?, around).map(drop)
+}

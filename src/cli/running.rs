@@ -1,0 +1,162 @@
+//! A running master of ours, and asking it: connect, show how far it is, return what it answers.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use super::choice::{choose, shown};
+use super::masters::{self, Kind};
+use crate::control::client::Connection;
+use crate::control::{Answer, Progress, Receipt, Refusal, Request};
+use crate::error::{Exit, Failure};
+use crate::options::Title;
+use crate::state::{Directory, Holder, Record, RecordPhase};
+use crate::sys::output;
+
+/// The end of a start that fails changes nothing in the directory: it is looked for so often.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// A running master.
+#[derive(Debug)]
+pub struct Running {
+    /// Its title.
+    pub title: Title,
+    /// What it has written down of itself.
+    pub record: Record,
+    directory: Directory,
+}
+
+/// The running application that is meant: of this title, else of the current directory, else the only one.
+///
+/// # Errors
+/// Nothing runs (exit 3), several do (exit 2), or it is not a master of ours.
+pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
+    let directory = Directory::open()?;
+    let uid = nix::unistd::geteuid().as_raw();
+    let mut found = masters::find(uid, Some(&directory), title)?;
+    found.retain(|_, application| !application.running.is_empty());
+    let chosen = match title {
+        Some(title) => found.into_iter().filter(|(found, _)| found == title.as_str()).collect::<BTreeMap<_, _>>(),
+        None => choose(found, None)?,
+    };
+    let Some((name, application)) = chosen.into_iter().next() else {
+        return Err(Failure::not_running(title.map(Title::as_str)));
+    };
+    if application.running.iter().all(|running| running.kind == Kind::EggScripts) {
+        return Err(Failure::of_egg_scripts(&shown(&name)));
+    }
+    let title = Title::try_from(name.clone()).map_err(|_| Failure::not_running(title.map(Title::as_str)))?;
+    match directory.holder(&title)? {
+        Some(Holder::Recorded(record)) => Ok(Running { title, record: *record, directory }),
+        _ => Err(Failure::unreachable(&shown(&name), "its record is missing")),
+    }
+}
+
+/// The same, once its master has its socket: while `start` is about to make one it has none. Waits until `deadline`.
+///
+/// # Errors
+/// As [`find`]; or there is no socket in time.
+pub fn find_listening(title: Option<&Title>, deadline: Instant) -> Result<Running, Failure> {
+    loop {
+        let running = find(title)?;
+        let name = || shown(running.title.as_str());
+        // Before the look at the socket: what comes in between is told.
+        let changes = running.directory.watch().map_err(|error| Failure::unreachable(&name(), error))?;
+        match running.directory.connect(&running.title) {
+            Err(error) if running.record.phase == RecordPhase::Starting && Instant::now() < deadline => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                changes.wait(left.min(LOOK_AGAIN)).map_err(|_| Failure::unreachable(&name(), error))?;
+            }
+            _ => return Ok(running),
+        }
+    }
+}
+
+impl Running {
+    /// Asks the master and reads its answers up to the last one, with the news shown on a terminal.
+    ///
+    /// # Errors
+    /// It cannot be reached, goes without an answer, does not answer until `deadline`, or refuses.
+    pub fn ask(&self, request: Request, deadline: Option<Instant>, patience: &str) -> Result<Receipt, Failure> {
+        let name = shown(self.title.as_str());
+        let stream = self.directory.connect(&self.title).map_err(|error| Failure::unreachable(&name, error))?;
+        let lost = |error: io::Error| match error.kind() {
+            io::ErrorKind::TimedOut => Failure::new(Exit::Failed, format!("{name}: {patience}")),
+            _ => Failure::unreachable(&name, error),
+        };
+        let mut connection = Connection::ask(stream, request, deadline).map_err(lost)?;
+        let mut display = Display::default();
+        loop {
+            match connection.next_answer().map_err(lost)? {
+                Some(Answer::Progress(progress)) => display.show(&name, &progress),
+                Some(Answer::Done(receipt)) => {
+                    display.clear();
+                    return Ok(receipt);
+                }
+                Some(Answer::Refused(refusal)) => {
+                    display.clear();
+                    return Err(told(&name, refusal));
+                }
+                None => {
+                    display.clear();
+                    return Err(Failure::new(Exit::Failed, format!("{name}: the master has gone without an answer")));
+                }
+            }
+        }
+    }
+}
+
+fn told(name: &str, refusal: Refusal) -> Failure {
+    let Refusal { exit, what, why, beside, hint } = refusal;
+    let exit = [Exit::Usage, Exit::NotPermitted].into_iter().find(|one| *one as u8 == exit).unwrap_or(Exit::Failed);
+    Failure { exit, what: format!("{name}: {what}"), why, beside, hint }
+}
+
+/// The receipt, for people or as JSON.
+pub fn print(title: &Title, receipt: &Receipt, json: bool) {
+    if json {
+        // proof: a receipt holds nothing but texts and numbers.
+        output::say(serde_json::to_string(receipt).unwrap_or_default());
+        return;
+    }
+    let pids = |pids: &[u32]| pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let how = receipt.how.as_ref().map(|how| format!(" {how}")).unwrap_or_default();
+    let agent = receipt.agent.map(|agent| format!("agent {agent}, ")).unwrap_or_default();
+    let mut line =
+        format!("{} {}{how}: {agent}workers {}", shown(title.as_str()), receipt.what, pids(&receipt.workers));
+    if receipt.left > 0 {
+        line += &format!(", {} left", receipt.left);
+    }
+    if receipt.killed > 0 {
+        line += &format!(", {} of them killed", receipt.killed);
+    }
+    if receipt.took_ms > 0 {
+        line += &format!(", {:.2} s", receipt.took_ms as f64 / 1000.0);
+    }
+    output::say(line);
+    for note in &receipt.notes {
+        output::say(note);
+    }
+}
+
+/// One changing line on a terminal; nothing elsewhere.
+#[derive(Debug, Default)]
+struct Display {
+    shown: bool,
+}
+
+impl Display {
+    fn show(&mut self, name: &str, progress: &Progress) {
+        if output::is_terminal(io::stderr()) {
+            let Progress { stage, done, of } = progress;
+            drop(write!(io::stderr(), "\r\x1b[K{name}: {stage} {done}/{of}").and_then(|()| io::stderr().flush()));
+            self.shown = true;
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.shown) {
+            drop(write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush()));
+        }
+    }
+}

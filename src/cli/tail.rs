@@ -1,0 +1,60 @@
+//! The last lines of a log, as they stand beside a failure: bounded, and safe on a terminal.
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::sys::output;
+
+/// How much of a log is looked at for its last lines.
+const MOST_BYTES: u64 = 64 * 1024;
+/// How many lines are shown.
+const MOST_LINES: usize = 40;
+
+/// What stands in a log from the byte `from` on: its end, at most [`MOST_BYTES`].
+///
+/// # Errors
+/// The log cannot be read.
+pub fn since(file: &File, from: u64) -> io::Result<String> {
+    let end = file.metadata()?.len();
+    let start = end.saturating_sub(MOST_BYTES).max(from).min(end);
+    let mut bytes = vec![0; usize::try_from(end - start).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, start)?;
+    bytes.truncate(read);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The last lines of `text` under the name of the log; nothing where there is nothing to see. The master's own lines are left
+/// out, they are told already.
+#[must_use]
+pub fn shown(text: &str, log: &Path, master: Option<u32>) -> Option<String> {
+    let own = master.map(|pid| format!(" {pid} [master] "));
+    let escape = output::is_terminal(io::stderr());
+    let lines: Vec<&str> = text.lines().filter(|line| own.as_deref().is_none_or(|own| !line.contains(own))).collect();
+    let lines = lines.get(lines.len().saturating_sub(MOST_LINES)..)?;
+    if lines.iter().all(|line| line.trim().is_empty()) {
+        return None;
+    }
+    let mut shown = format!("the last lines of {}:\n", log.display());
+    for line in lines {
+        shown.push_str("  ");
+        push_escaped(&mut shown, line, escape);
+        shown.push('\n');
+    }
+    shown.pop();
+    Some(shown)
+}
+
+/// Control characters would speak to the terminal in the application's name.
+fn push_escaped(shown: &mut String, line: &str, escape: bool) {
+    for character in line.chars() {
+        if escape && character.is_control() && character != '\t' {
+            // Writing into a String cannot fail.
+            let _ = write!(shown, "{}", character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `eggctl wait`: returns when the application is ready, reloaded, or gone. The master tells the first two; the end shows.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use nix::unistd::geteuid;
+
+use super::choice::{choose, shown};
+use super::masters::{self, Running};
+use super::running;
+use crate::control::{Request, Until};
+use crate::error::{Exit, Failure};
+use crate::options::Title;
+use crate::options::flags::{WaitFlags, WaitFor};
+use crate::state::Directory;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::proc::{self, Reader};
+use crate::sys::{clock, output};
+
+/// Runs the command.
+///
+/// # Errors
+/// A [`Failure`]: nothing runs (exit 3; not when its end is waited for), or it did not come to that in time.
+pub fn run(flags: &WaitFlags) -> anyhow::Result<Exit> {
+    let (title, timeout_ms) = (flags.whom.checked_title()?, flags.checked_timeout_ms()?);
+    let until = match flags.until {
+        WaitFor::Ready => Until::Ready,
+        WaitFor::Reloaded => Until::Reloaded,
+        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms),
+    };
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+    let running = running::find_listening(title.as_ref(), deadline)?;
+    let patience = format!("not {} within {} s", word(until), timeout_ms as f64 / 1000.0);
+    let receipt = running.ask(Request::Wait(until), Some(deadline), &patience)?;
+    running::print(&running.title, &receipt, flags.json);
+    Ok(Exit::Done)
+}
+
+fn word(until: Until) -> &'static str {
+    match until {
+        Until::Ready => "ready",
+        Until::Reloaded => "reloaded",
+    }
+}
+
+/// Waits for the end of masters and members alike.
+fn stopped(title: Option<&Title>, timeout_ms: u64) -> anyhow::Result<Exit> {
+    let deadline_ms = clock::monotonic_ms().saturating_add(timeout_ms);
+    let directory = Directory::open()?;
+    let uid = geteuid().as_raw();
+    let found = masters::find(uid, Some(&directory), title)?;
+    let chosen = match title {
+        Some(title) => found.into_iter().filter(|(found, _)| found == title.as_str()).collect(),
+        None => choose(found, None)?,
+    };
+    for (name, application) in chosen {
+        let is_it = |one: &&Running| proc::start_ticks(one.pid).is_ok_and(|ticks| ticks == one.start_ticks);
+        let mut left: Vec<u32> = application.running.iter().filter(is_it).map(|one| one.pid).collect();
+        let cookies = application.cookies.into_iter().collect();
+        loop {
+            let processes: Vec<Pidfd> = left.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
+            if !pidfd::wait_all(&processes, deadline_ms)? {
+                let pids = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let failure = Failure::new(Exit::Failed, format!("{} is not stopped", shown(&name)));
+                return Err(failure.because(format_args!("after {timeout_ms} ms: {pids}")).into());
+            }
+            left = bearers(&cookies)?;
+            if left.is_empty() {
+                break;
+            }
+        }
+        output::say(format_args!("{} stopped", shown(&name)));
+    }
+    Ok(Exit::Done)
+}
+
+/// Who bears these cookies, but for this command and its ancestors.
+fn bearers(cookies: &BTreeSet<String>) -> std::io::Result<Vec<u32>> {
+    let (own_line, mut reader) = (proc::self_and_ancestors(), Reader::default());
+    let bears = |pid: &u32| !own_line.contains(pid) && masters::bears(&mut reader, *pid, cookies);
+    Ok(proc::pids()?.filter(bears).collect())
+}

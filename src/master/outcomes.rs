@@ -1,0 +1,89 @@
+//! What a client of the control socket is told of an operation: how far it is, and how it came out.
+
+use crate::control::{Progress, Receipt, Refusal};
+use crate::error::Exit;
+use crate::lifecycle::{self, Outcome, Stage, StartFailure, Wanted};
+
+use super::members::Members;
+use super::words::{Evidence, death, for_people};
+
+/// How far the operation is.
+#[must_use]
+pub fn progress(progress: &lifecycle::Progress) -> Progress {
+    let lifecycle::Progress { stage, wanted, booting: _, waiting, ready, leaving } = *progress;
+    let (stage, done, of) = match stage {
+        Stage::Booting => ("new workers boot", waiting.saturating_add(ready), wanted),
+        Stage::Entering => ("new workers begin to serve", ready, wanted),
+        Stage::Agent => ("a new agent boots", 0, 1),
+        Stage::Leaving => ("old members leave", 0, leaving),
+    };
+    Progress { stage: stage.to_owned(), done, of }
+}
+
+/// What was done; `None` when it was not. Who serves, and how long it took, is for the caller to add.
+#[must_use]
+pub fn receipt(outcome: Outcome) -> Option<Receipt> {
+    match outcome {
+        Outcome::Reloaded { workers: _, rolling, without_agent_ms } => {
+            let how = if rolling { "worker by worker" } else { "by generation" };
+            let note = |ms| format!("there was no agent for {ms} ms, and messages to it were kept meanwhile");
+            Some(Receipt {
+                what: "reloaded".to_owned(),
+                how: Some(how.to_owned()),
+                notes: without_agent_ms.map(note).into_iter().collect(),
+                ..Receipt::default()
+            })
+        }
+        Outcome::Scaled { from, to } => {
+            Some(Receipt { what: "scaled".to_owned(), how: Some(format!("from {from} to {to}")), ..Receipt::default() })
+        }
+        Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::Interrupted => None,
+    }
+}
+
+/// Why it was not done; nothing for what was.
+#[must_use]
+pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<Refusal> {
+    let (what, why, hint) = match outcome {
+        Outcome::Reloaded { .. } | Outcome::Scaled { .. } => return None,
+        Outcome::Failed { failure, replaced: 0 } => {
+            ("it failed, and nothing has changed".to_owned(), not_up(failure, members, seen), None)
+        }
+        Outcome::Failed { failure, replaced } => {
+            let what = format!("it failed after {replaced} workers were replaced, which stay");
+            (what, not_up(failure, members, seen), Some("once the cause is mended: `eggctl reload`".to_owned()))
+        }
+        Outcome::Refused(refusal) => {
+            let (why, hint) = not_begun(refusal);
+            ("it was not begun".to_owned(), why, hint.map(ToOwned::to_owned))
+        }
+        Outcome::Interrupted => ("it was given up".to_owned(), "the application is being stopped".to_owned(), None),
+    };
+    let exit = if matches!(outcome, Outcome::Refused(lifecycle::Refusal::Count)) { Exit::Usage } else { Exit::Failed };
+    Some(Refusal { exit: exit as u8, what, why: vec![why], beside: None, hint })
+}
+
+fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> String {
+    let who = for_people(failure.member(), members);
+    match failure {
+        StartFailure::Died { member: _, death: how } => format!("{who} died before it was ready: {}", death(how)),
+        StartFailure::Disconnected(_) => format!("{who} closed its channel before it was ready"),
+        StartFailure::SpawnFailed(_) => {
+            seen.spawn_error.clone().unwrap_or_else(|| "a member could not be spawned".to_owned())
+        }
+        StartFailure::NotReady(_) => format!("{who} did not get ready within the boot timeout"),
+    }
+}
+
+fn not_begun(refusal: lifecycle::Refusal) -> (String, Option<&'static str>) {
+    use lifecycle::Refusal::{Closing, Count, NoAgent, Reloading, Scaling, Starting};
+    let wait = Some("`eggctl wait` tells when that is over");
+    match refusal {
+        Starting => ("the application is not ready yet".to_owned(), wait),
+        Closing => ("the application is being stopped".to_owned(), None),
+        Reloading => ("another reload is under way".to_owned(), wait),
+        Scaling => ("the number of workers is being changed".to_owned(), wait),
+        Count => (format!("there can be 1 to {} workers", Wanted::MOST), None),
+        NoAgent => ("the application has no agent".to_owned(), None),
+    }
+}
