@@ -99,6 +99,8 @@ fn policy(options: &Options) -> Policy {
     Policy {
         agent: options.has_agent(),
         workers: options.workers,
+        spares: 0,
+        cores: 1,
         refork: options.replaces_the_dead(),
         boot_grace_ms: options.timeout_ms,
         worker_close_grace_ms: options.worker_close_grace_ms,
