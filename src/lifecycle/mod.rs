@@ -9,6 +9,7 @@
 //! * [`slot`]: the places that the members take, and who is where.
 //! * [`start`]: from nothing to full strength, or to the first failure.
 //! * [`refork`]: a new member for a slot that lost one: back-off and window.
+//! * [`health`]: what to do when nobody is there for long.
 //! * [`close`]: workers, then the agent, then strays, then the end.
 //! * [`operation`]: reload and scale, the operations of a running master, asked for as in [`request`].
 //! * [`spare`]: workers that wait at the gate for the place of one that is lost.
@@ -21,6 +22,7 @@
 mod action;
 mod close;
 mod event;
+mod health;
 mod member;
 mod operation;
 mod policy;
@@ -37,6 +39,7 @@ pub use policy::{Millis, Policy};
 pub use request::{Asked, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing, Wanted};
 
 use close::Close;
+use health::Down;
 use member::{Member, State};
 use operation::{AgentTurn, Operation};
 use refork::Window;
@@ -106,6 +109,7 @@ pub struct Lifecycle {
     operation: Option<Operation>,
     last_member: MemberId,
     window: Window,
+    down: Option<Down>,
     close: Close,
 }
 
@@ -125,6 +129,7 @@ impl Lifecycle {
             operation: None,
             last_member: MemberId(0),
             window: Window::default(),
+            down: None,
             close: Close::default(),
         }
     }
@@ -166,7 +171,8 @@ impl Lifecycle {
     /// When [`Lifecycle::handle_timeout`] is to be called at the latest; none: only an event can change anything.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.first_timer().map(|(due, _)| due).into_iter().chain(self.refork_at()).min()
+        let timer = self.first_timer().map(|(due, _)| due);
+        [timer, self.refork_at(), self.down_at()].into_iter().flatten().min()
     }
 
     /// Where the master is in its own life.
@@ -264,6 +270,7 @@ impl Lifecycle {
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.
     fn settle(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        self.watch_health(now, actions);
         match self.phase {
             Phase::New | Phase::ClosingStrays | Phase::Ended => {}
             Phase::Starting => {
@@ -323,6 +330,8 @@ impl Lifecycle {
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
             State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {}
+            // It may be on its way out by itself (Node's own `disconnect`), with requests in flight.
+            State::Draining { until: _ } if phase == Phase::Running && member.role != Role::Agent => return,
             State::Draining { until: _ } => return self.terminate(id, now, actions),
             State::Spawning
             | State::Disconnected { until: _ }

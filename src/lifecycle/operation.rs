@@ -213,15 +213,14 @@ impl Lifecycle {
 
     /// The agent goes, then comes again: there must never be two. True when there is nothing to do for it, or all is done.
     fn agents_turn(&mut self, operation: &mut Operation, now: Millis, actions: &mut Vec<Action>) -> bool {
-        let drain_until = now.saturating_add(operation.patience().drain_grace_ms);
-        let kill_at = now.saturating_add(self.policy.agent_close_grace_ms);
+        let grace_ms = self.policy.agent_close_grace_ms;
         let Some(slot) = self.slot_mut(Role::Agent) else { return true };
         match operation.agent {
             AgentTurn::Keep | AgentTurn::Back { after_ms: _ } => true,
             AgentTurn::Wanted => {
                 operation.agent = match &mut slot.seat {
                     Seat::Taken(agent) => {
-                        agent.ask_to_leave(false, drain_until, kill_at, actions);
+                        agent.ask_to_leave(false, now.saturating_add(grace_ms / 2), now.saturating_add(grace_ms), actions);
                         AgentTurn::Leaving { since: now }
                     }
                     Seat::Empty { due: _ } | Seat::Closed => {
