@@ -2,12 +2,14 @@
 //!
 //! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
+//! * [`gate`] is where new workers and spares wait until they may serve.
 //! * [`announce`] is what the master says in Egg's words.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
 mod announce;
 mod channel;
 mod frames;
+mod gate;
 mod listeners;
 mod members;
 mod notices;
@@ -34,6 +36,7 @@ use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{self, Ended};
 
 use channel::{Channel, Reading};
+use gate::Gate;
 use listeners::{Listeners, Outcome};
 use members::Members;
 use notices::{Level, Notices, Often};
@@ -48,6 +51,7 @@ struct Carried {
     lifecycle: Lifecycle,
     members: Members,
     listeners: Listeners,
+    gate: Gate,
     /// The ready channel, as long as the parent holds its end.
     parent: Option<Channel>,
     /// Held for the master's life, never read.
@@ -243,9 +247,10 @@ impl Master {
 
     /// The channel of a member is no more: what it was offered and had not taken goes to others.
     fn close_channel(&mut self, member: MemberId) {
-        let Carried { members, listeners, .. } = &mut self.carried;
+        let Carried { members, listeners, gate, .. } = &mut self.carried;
         if members.get(member).is_some_and(|one| one.channel.is_some()) {
             members.close_channel(member, &self.poll);
+            gate.forget(member);
             listeners.forget(member, members, &self.poll, clock::monotonic_ms());
         }
     }

@@ -10,9 +10,10 @@ use crate::options::Options;
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
-use crate::sys::{clock, descriptors, output, proc, signals, sockets, spawn};
+use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
+use super::gate::Gate;
 use super::listeners::Listeners;
 use super::members::Members;
 use super::notices::{Level, Notices};
@@ -68,6 +69,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         lifecycle,
         members: Members::default(),
         listeners: Listeners::default(),
+        gate: Gate::default(),
         parent,
         _lock: crossing.lock,
         record,
@@ -100,7 +102,7 @@ fn policy(options: &Options) -> Policy {
         agent: options.has_agent(),
         workers: options.workers,
         spares: 0,
-        cores: 1,
+        cores: cpus::usable(),
         refork: options.replaces_the_dead(),
         exit_when_down: options.exits_when_down(),
         boot_grace_ms: options.timeout_ms,
