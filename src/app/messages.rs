@@ -15,6 +15,8 @@ pub enum Happening {
     AllReady,
     /// The agent died, after everybody had been ready.
     AgentDied,
+    /// A worker was asked to leave: nobody is to count on it any more.
+    WorkerLeaves,
     /// A worker died, after everybody had been ready.
     WorkerDied,
 }
@@ -41,6 +43,13 @@ pub enum To {
     Parent,
     /// The worker with this pid.
     Worker(u32),
+}
+
+/// Is a message with this action kept from workers that have not had their turn? (They would do twice what is scheduled,
+/// and `egg-ready` is where consumers start.)
+#[must_use]
+pub fn waits_for_the_turn(action: &str) -> bool {
+    matches!(action, "egg-ready" | "egg-schedule")
 }
 
 impl To {
@@ -116,6 +125,7 @@ fn of_egg(family: Family, happening: Happening, roster: &Roster) -> Vec<Message>
         Happening::AgentDied => {
             vec![say(To::App, "egg-pids", Data::Pids(Vec::new())), say(To::Parent, "agent-worker-died", Data::Nothing)]
         }
+        Happening::WorkerLeaves => vec![say(To::Agent, "egg-pids", workers())],
         Happening::WorkerDied => {
             vec![say(To::Agent, "egg-pids", workers()), say(To::Parent, "app-worker-died", Data::Nothing)]
         }

@@ -113,6 +113,17 @@ pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) 
     }
 }
 
+/// Is it there that a worker which asks for this place will serve? As [`serves`]; where the options do not say it, it is
+/// where the first worker of all does, `served`.
+#[must_use]
+pub fn is_to_serve(options: &Options, real_port: Option<u16>, served: Option<&Listening>, asked: &Listening) -> bool {
+    let as_before = |served: &Listening| served.address_type == asked.address_type && served.port == asked.port;
+    match &options.application {
+        Application::Node { .. } if options.port.is_none() => served.is_some_and(as_before),
+        Application::Node { .. } | Application::Egg { .. } => serves(options, real_port, asked),
+    }
+}
+
 /// The address as it is shown to people, by egg-cluster's rules: a unix socket's path as it is; where the worker listens
 /// on any address, `$HOST`, else this machine's own. `protocol` is what Egg's workers have told by `realport`.
 #[must_use]

@@ -256,6 +256,7 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+    use crate::state::COOKIE;
 
     /// A shell that runs `script` with this cookie, and has said that it is up.
     fn shell(script: &str, cookie: &str) -> Child {

@@ -88,7 +88,7 @@ pub struct QueryServer<'a> {
 }
 
 /// A worker's server listens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listening {
     /// Its sequence number.
     pub seq: u64,

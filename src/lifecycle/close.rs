@@ -59,6 +59,7 @@ impl Lifecycle {
 
     /// From here on only down.
     pub(super) fn begin_close(&mut self, code: u8, hurried: bool, now: Millis, actions: &mut Vec<Action>) {
+        self.interrupt(actions);
         self.phase = Phase::ClosingWorkers;
         self.close = Close { code, hurried, since: now, strays_kill_at: 0 };
         actions.push(Action::CloseListeners);
@@ -113,12 +114,22 @@ impl Lifecycle {
     }
 
     /// Its last answer is sent: nothing is lost by TERM any more.
-    pub(super) fn drained(&mut self, id: MemberId, actions: &mut Vec<Action>) {
-        let deadline = self.close_deadline();
-        let Some(member) = self.member_mut(id) else { return };
-        if member.is_draining() {
-            member.terminate(deadline, actions);
+    pub(super) fn drained(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
+        if self.member(id).is_some_and(Member::is_draining) {
+            self.terminate(id, now, actions);
         }
+    }
+
+    /// TERM; KILL when the close's grace is over, or, while the master runs, after the same length.
+    pub(super) fn terminate(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
+        let closing = matches!(self.phase, Phase::ClosingWorkers | Phase::ClosingAgent).then(|| self.close_deadline());
+        let (agent, worker) = (self.policy.agent_close_grace_ms, self.policy.worker_close_grace_ms);
+        let Some(member) = self.member_mut(id) else { return };
+        let grace_ms = match member.role {
+            Role::Agent => agent,
+            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => worker,
+        };
+        member.terminate(closing.unwrap_or(now.saturating_add(grace_ms)), actions);
     }
 
     /// The member did not end after KILL: the close goes on without it, and the exit code says so.

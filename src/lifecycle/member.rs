@@ -16,6 +16,10 @@ pub(super) struct Member {
     pub id: MemberId,
     pub role: Role,
     pub spawned_at: Millis,
+    /// How long it may take from its spawn until it is at the gate or ready, and once more from the gate until it is ready.
+    pub boot_grace_ms: Millis,
+    /// It is to wait at the gate.
+    pub held: bool,
     pub state: State,
 }
 
@@ -26,6 +30,10 @@ pub(super) enum State {
     Spawning,
     /// It runs and is not ready; `slow_told`: the log has been told that it is slow.
     Booting { slow_told: bool },
+    /// It has booted and waits at the gate.
+    Waiting,
+    /// The gate was opened for it: it begins to listen, and must be ready then.
+    Entering { until: Millis },
     /// It said, or showed, that it is ready.
     Ready,
     /// Its channel is closed; it may end by itself until then. In a close it gets TERM without this wait.
@@ -39,8 +47,8 @@ pub(super) enum State {
 }
 
 impl Member {
-    pub fn new(id: MemberId, role: Role, now: Millis) -> Self {
-        Self { id, role, spawned_at: now, state: State::Spawning }
+    pub fn new(id: MemberId, role: Role, now: Millis, boot_grace_ms: Millis, held: bool) -> Self {
+        Self { id, role, spawned_at: now, boot_grace_ms, held, state: State::Spawning }
     }
 
     pub fn is_ready(&self) -> bool {
@@ -49,6 +57,28 @@ impl Member {
 
     pub fn is_draining(&self) -> bool {
         matches!(self.state, State::Draining { until: _ })
+    }
+
+    pub fn is_booting(&self) -> bool {
+        matches!(self.state, State::Spawning | State::Booting { slow_told: _ })
+    }
+
+    pub fn is_waiting(&self) -> bool {
+        self.state == State::Waiting
+    }
+
+    /// Was it asked to go, and may it be expected to?
+    pub fn is_going(&self) -> bool {
+        matches!(self.state, State::Draining { until: _ } | State::Terminated { until: _ })
+    }
+
+    /// It may serve: now if it waits, else as soon as it asks.
+    pub fn let_in(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        self.held = false;
+        if self.is_waiting() {
+            actions.push(Action::OpenGate(self.id));
+            self.state = State::Entering { until: now.saturating_add(self.boot_grace_ms) };
+        }
     }
 
     /// The channel is closed: nothing can be handed over any more.
@@ -67,10 +97,13 @@ impl Member {
                 actions.push(Action::Drain(self.id));
                 self.state = State::Draining { until: drain_until };
             }
-            State::Draining { until: _ } if !hurried => {}
+            // A reload's leave may be longer than a close's.
+            State::Draining { until } if !hurried => self.state = State::Draining { until: until.min(drain_until) },
             State::Ready
             | State::Draining { until: _ }
             | State::Booting { slow_told: _ }
+            | State::Waiting
+            | State::Entering { until: _ }
             | State::Disconnected { until: _ } => self.terminate(deadline, actions),
             // Asked already; who was being ended before the close has its KILL before the close's.
             State::Terminated { until: _ } | State::Killed { until: _ } => {}
@@ -80,7 +113,9 @@ impl Member {
     /// Sends its one TERM, if it has not had it; KILL follows at `until`.
     pub fn terminate(&mut self, until: Millis, actions: &mut Vec<Action>) {
         match self.state {
-            State::Booting { slow_told: _ } | State::Ready => self.leave_dispatch(actions),
+            State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {
+                self.leave_dispatch(actions);
+            }
             State::Disconnected { until: _ } | State::Draining { until: _ } => {}
             State::Spawning | State::Terminated { until: _ } | State::Killed { until: _ } => return,
         }
@@ -94,15 +129,18 @@ impl Member {
         self.state = State::Killed { until: now + UNKILLABLE_MS };
     }
 
-    /// In a close: is this end what it was asked for, so that nobody need read of it?
+    /// Is this end what it was asked for, so that nobody need read of it?
     pub fn may_end_with(&self, death: Death) -> bool {
         match self.state {
             State::Terminated { until: _ } | State::Killed { until: _ } => true,
             // With its servers closed, Node may have nothing left to do.
             State::Draining { until: _ } => death == Death::Code(0),
-            State::Spawning | State::Booting { slow_told: _ } | State::Ready | State::Disconnected { until: _ } => {
-                false
-            }
+            State::Spawning
+            | State::Booting { slow_told: _ }
+            | State::Waiting
+            | State::Entering { until: _ }
+            | State::Ready
+            | State::Disconnected { until: _ } => false,
         }
     }
 

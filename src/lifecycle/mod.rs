@@ -9,7 +9,10 @@
 //! * [`slot`]: the places that the members take, and who is where.
 //! * [`start`]: from nothing to full strength, or to the first failure.
 //! * [`refork`]: a new member for a slot that lost one: back-off and window.
+//! * [`health`]: what to do when nobody is there for long.
 //! * [`close`]: workers, then the agent, then strays, then the end.
+//! * [`operation`]: reload and scale, the operations of a running master, asked for as in [`request`].
+//! * [`spare`]: workers that wait at the gate for the place of one that is lost.
 //! * [`timer`]: everything that happens because time has passed.
 //!
 //! What the master promises: `Begin` comes first; a `Spawn`, always the last action of its batch, is answered before any
@@ -19,11 +22,14 @@
 mod action;
 mod close;
 mod event;
+mod health;
 mod member;
+mod operation;
 mod policy;
 mod refork;
 mod request;
 mod slot;
+mod spare;
 mod start;
 mod timer;
 
@@ -33,9 +39,11 @@ pub use policy::{Millis, Policy};
 pub use request::{Asked, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing, Wanted};
 
 use close::Close;
+use health::Down;
 use member::{Member, State};
+use operation::{AgentTurn, Operation};
 use refork::Window;
-use slot::Slot;
+use slot::{Place, Slot};
 
 /// One life of an agent or worker. Given by the lifecycle, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -92,11 +100,16 @@ pub struct Lifecycle {
     phase: Phase,
     /// The agent's, if there is one, then the workers' in order.
     slots: Vec<Slot>,
-    /// Workers that closed their channel but live: their slots have gone on without them. The refork window and their own
-    /// deadlines bound their number.
+    /// Workers that live and have no slot any more: they closed their channel, or were replaced, or are not wanted. The
+    /// refork window, one operation at a time and their own deadlines bound their number.
     leaving: Vec<Member>,
+    /// The places of workers that wait at the gate to stand in.
+    spares: Vec<Slot>,
+    /// The reload or scale under way.
+    operation: Option<Operation>,
     last_member: MemberId,
     window: Window,
+    down: Option<Down>,
     close: Close,
 }
 
@@ -106,13 +119,17 @@ impl Lifecycle {
     pub fn new(policy: Policy) -> Self {
         let agent = policy.agent.then_some(Role::Agent);
         let workers = (0..policy.workers).map(|slot| Role::Worker { kind: Kind(0), slot });
+        let spares = (0..policy.spares).map(|place| Role::Spare { kind: Kind(0), place });
         Self {
             slots: agent.into_iter().chain(workers).map(Slot::new).collect(),
+            spares: spares.map(Slot::new).collect(),
             policy,
             phase: Phase::New,
             leaving: Vec::new(),
+            operation: None,
             last_member: MemberId(0),
             window: Window::default(),
+            down: None,
             close: Close::default(),
         }
     }
@@ -124,18 +141,17 @@ impl Lifecycle {
         }
         match event {
             Event::Begin => self.begin(),
-            Event::Spawned(id) => self.spawned(id),
+            Event::Spawned(id) => self.spawned(id, now, actions),
             Event::SpawnFailed { member, transient: _ } => self.spawn_failed(member, now, actions),
-            Event::Ready(id) => self.ready(id),
-            Event::Drained(id) => self.drained(id, actions),
+            Event::Ready(id) => self.ready(id, now, actions),
+            Event::AtGate(id) => self.at_gate(id),
+            Event::Drained(id) => self.drained(id, now, actions),
             Event::Disconnected(id) => self.disconnected(id, now, actions),
             Event::Exited { member, death } => self.exited(member, death, now, actions),
             Event::Alone => self.alone(actions),
             Event::Close(CloseCause::Signal(signal)) => self.close_asked(signal, now, actions),
-            Event::AtGate(_) => {}
-            Event::Reload { request, how: _ } | Event::Scale { request, wanted: _, patience: _ } => {
-                actions.push(Action::Answer { request, outcome: Outcome::Refused(Refusal::Starting) });
-            }
+            Event::Reload { request, how } => self.reload_asked(request, how, actions),
+            Event::Scale { request, wanted, patience } => self.scale_asked(request, wanted, patience, now, actions),
         }
         self.settle(now, actions);
     }
@@ -155,7 +171,8 @@ impl Lifecycle {
     /// When [`Lifecycle::handle_timeout`] is to be called at the latest; none: only an event can change anything.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.first_timer().map(|(due, _)| due).into_iter().chain(self.refork_at()).min()
+        let timer = self.first_timer().map(|(due, _)| due);
+        [timer, self.refork_at(), self.down_at()].into_iter().flatten().min()
     }
 
     /// Where the master is in its own life.
@@ -189,23 +206,48 @@ impl Lifecycle {
     /// Is this member's question for the address it is to serve not to be answered yet? Until it has been told
     /// [`Action::OpenGate`]; never for a member that does not wait.
     #[must_use]
-    pub fn is_held(&self, _member: MemberId) -> bool {
-        false
+    pub fn is_held(&self, member: MemberId) -> bool {
+        self.member(member).is_some_and(|member| member.held && (member.is_booting() || member.is_waiting()))
     }
 
     /// How far the operation under way is; none when there is none.
     #[must_use]
     pub fn progress(&self) -> Option<Progress> {
-        None
+        let operation = self.operation.as_ref()?;
+        let nexts = || self.slots.iter().filter_map(|slot| slot.next.as_ref());
+        let count =
+            |is: fn(&Member) -> bool| u32::try_from(nexts().filter(|next| is(next)).count()).unwrap_or(u32::MAX);
+        let entering = |member: &Member| matches!(member.state, State::Entering { until: _ } | State::Ready);
+        let stage = match operation.agent {
+            AgentTurn::Leaving { since: _ } | AgentTurn::Booting { since: _ } => Stage::Agent,
+            AgentTurn::Keep | AgentTurn::Wanted | AgentTurn::Back { after_ms: _ } => {
+                if self.slots.iter().all(|slot| !slot.stale) {
+                    Stage::Leaving
+                } else if !operation.rolling && nexts().any(entering) {
+                    Stage::Entering
+                } else {
+                    Stage::Booting
+                }
+            }
+        };
+        let leaving = self.leaving.iter().filter(|member| member.is_going()).count();
+        Some(Progress {
+            stage,
+            wanted: operation.wanted,
+            booting: count(Member::is_booting),
+            waiting: count(Member::is_waiting),
+            ready: operation.replaced.saturating_add(count(Member::is_ready)),
+            leaving: u32::try_from(leaving).unwrap_or(u32::MAX),
+        })
     }
 
     /// The operation under way.
     #[must_use]
     pub fn operation(&self) -> Option<Asked> {
-        None
+        self.operation.as_ref().map(|operation| operation.asked)
     }
 
-    /// How many workers there are to be; while scaling, before.
+    /// How many workers there are to be; while there are to be more, as many as before.
     #[must_use]
     pub fn workers(&self) -> u32 {
         self.policy.workers
@@ -216,7 +258,8 @@ impl Lifecycle {
     pub fn standing(&self, member: MemberId) -> Option<Standing> {
         let member = self.member(member)?;
         Some(match member.state {
-            State::Spawning | State::Booting { slow_told: _ } => Standing::Booting,
+            State::Spawning | State::Booting { slow_told: _ } | State::Entering { until: _ } => Standing::Booting,
+            State::Waiting => Standing::Waiting,
             State::Ready => Standing::Ready,
             State::Disconnected { until: _ }
             | State::Draining { until: _ }
@@ -227,24 +270,52 @@ impl Lifecycle {
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.
     fn settle(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        self.watch_health(now, actions);
         match self.phase {
             Phase::New | Phase::ClosingStrays | Phase::Ended => {}
             Phase::Starting => {
                 self.announce_when_ready(actions);
                 self.spawn_next(now, actions);
             }
-            Phase::Running => self.spawn_next(now, actions),
+            Phase::Running => {
+                self.operate(now, actions);
+                self.spawn_next(now, actions);
+            }
             Phase::ClosingWorkers | Phase::ClosingAgent => self.go_on_closing(now, actions),
         }
     }
 
-    fn ready(&mut self, id: MemberId) {
+    fn ready(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
-            State::Booting { slow_told: _ } => member.state = State::Ready,
+            State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } => {
+                member.state = State::Ready;
+            }
             // Nothing can be heard from a member whose spawn is not answered; the others said so before, or are on their
             // way out and do not come back.
             State::Spawning
+            | State::Ready
+            | State::Disconnected { until: _ }
+            | State::Draining { until: _ }
+            | State::Terminated { until: _ }
+            | State::Killed { until: _ } => return,
+        }
+        if std::mem::take(&mut member.held) {
+            match member.role {
+                Role::Spare { kind: _, place: _ } => self.spare_passed_gate(id, now, actions),
+                Role::Agent | Role::Worker { kind: _, slot: _ } => self.passed_gate(id, now, actions),
+            }
+        }
+    }
+
+    fn at_gate(&mut self, id: MemberId) {
+        let Some(member) = self.member_mut(id).filter(|member| member.held) else { return };
+        match member.state {
+            State::Booting { slow_told: _ } => member.state = State::Waiting,
+            // It asks for a second address, or is on its way out.
+            State::Spawning
+            | State::Waiting
+            | State::Entering { until: _ }
             | State::Ready
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
@@ -255,12 +326,13 @@ impl Lifecycle {
 
     /// A member's channel closed while it lives. Without it a member is no use: it is replaced, and ended if need be.
     fn disconnected(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
-        let (phase, agent_grace_ms, close_deadline) =
-            (self.phase, self.policy.agent_close_grace_ms, self.close_deadline());
+        let (phase, is_next) = (self.phase, self.is_next(id));
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
-            State::Booting { slow_told: _ } | State::Ready => {}
-            State::Draining { until: _ } => return member.terminate(close_deadline, actions),
+            State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {}
+            // It may be on its way out by itself (Node's own `disconnect`), with requests in flight.
+            State::Draining { until: _ } if phase == Phase::Running && member.role != Role::Agent => return,
+            State::Draining { until: _ } => return self.terminate(id, now, actions),
             State::Spawning
             | State::Disconnected { until: _ }
             | State::Terminated { until: _ }
@@ -272,10 +344,11 @@ impl Lifecycle {
             (Phase::New | Phase::ClosingStrays | Phase::Ended, _) => {}
             // Its end, if it is ending, tells more: wait for that first.
             (Phase::Starting, _) => member.disconnect(now + start::TRUE_END_MS, actions),
+            (Phase::Running, _) if is_next => member.disconnect(now + start::TRUE_END_MS, actions),
             (Phase::Running, Role::Agent) => {
                 actions.push(Action::Notice(Notice::Disconnected(id)));
                 // There must never be two agents: this one has to be gone before the next is spawned.
-                member.terminate(now.saturating_add(agent_grace_ms), actions);
+                self.terminate(id, now, actions);
             }
             (Phase::Running, Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ }) => {
                 actions.push(Action::Notice(Notice::Disconnected(id)));
@@ -290,17 +363,20 @@ impl Lifecycle {
     }
 
     fn exited(&mut self, id: MemberId, death: Death, now: Millis, actions: &mut Vec<Action>) {
-        let Some((member, held_slot)) = self.remove(id) else { return };
+        let Some((member, place)) = self.remove(id) else { return };
         match self.phase {
             // No member lives in these.
             Phase::New | Phase::ClosingStrays | Phase::Ended => {}
             // Whatever its code: the framework's own "start error" path exits with 0.
             Phase::Starting => self.fail_start(StartFailure::Died { member: id, death }, now, actions),
             Phase::Running => {
-                actions.push(Action::Notice(Notice::Died { member: id, death }));
-                if held_slot {
-                    self.vacate(member.role, member.spawned_at, now, actions);
+                let asked = place == Place::Leaving || self.is_agents_leave(&member);
+                if asked && member.may_end_with(death) {
+                    actions.push(Action::Notice(Notice::Left(id)));
+                } else {
+                    actions.push(Action::Notice(Notice::Died { member: id, death }));
                 }
+                self.lost(&member, place, member.spawned_at, StartFailure::Died { member: id, death }, now, actions);
             }
             Phase::ClosingWorkers | Phase::ClosingAgent => {
                 if !member.may_end_with(death) {

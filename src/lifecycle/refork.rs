@@ -58,8 +58,9 @@ fn back_off_ms(deaths: u32) -> Millis {
 impl Lifecycle {
     /// The slot of this role lost its member, which had lived since `spawned_at`.
     pub(super) fn vacate(&mut self, role: Role, spawned_at: Millis, now: Millis, actions: &mut Vec<Action>) {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.role == role) else { return };
-        if !self.policy.refork {
+        let refork = self.policy.refork;
+        let Some(slot) = self.slot_mut(role) else { return };
+        if !refork {
             slot.seat = Seat::Closed;
             actions.push(Action::Notice(Notice::NoRefork(role)));
             return;
@@ -68,7 +69,9 @@ impl Lifecycle {
         slot.deaths = before.saturating_add(1);
         let after_ms = back_off_ms(slot.deaths);
         slot.seat = Seat::Empty { due: now + after_ms };
-        actions.push(Action::Notice(Notice::Refork { role, after_ms }));
+        if !self.spare_takes_over(role, now + after_ms, now, actions) {
+            actions.push(Action::Notice(Notice::Refork { role, after_ms }));
+        }
     }
 
     /// Is the answer to a spawn outstanding?
@@ -76,7 +79,7 @@ impl Lifecycle {
         self.lives().any(|member| member.state == State::Spawning)
     }
 
-    /// Spawns for the slot that has been due longest. One at a time: the answer brings the next one in the same turn, and
+    /// Spawns for the slot that has been due longest, then for the operation under way. One at a time: the answer brings the next one in the same turn, and
     /// a failure that begins a close finds no other spawn under way.
     pub(super) fn spawn_next(&mut self, now: Millis, actions: &mut Vec<Action>) {
         if self.is_spawning() {
@@ -84,7 +87,7 @@ impl Lifecycle {
         }
         let Some(role) = self.longest_due(now) else {
             self.window.waiting = false;
-            return;
+            return self.spawn_next_of_operation(now, actions);
         };
         if self.phase == Phase::Running {
             let wait_ms = self.window.room_at().saturating_sub(now);
@@ -93,17 +96,22 @@ impl Lifecycle {
                     self.window.waiting = true;
                     actions.push(Action::Notice(Notice::ReforkWindowFull { wait_ms }));
                 }
-                return;
+                return self.spawn_next_of_operation(now, actions);
             }
             self.window.count(now);
         }
+        let held = matches!(role, Role::Spare { kind: _, place: _ });
+        let member = self.new_member(role, now, self.policy.boot_grace_ms, held);
+        actions.push(Action::Spawn { member: member.id, role });
+        if let Some(slot) = self.slot_mut(role) {
+            slot.seat = Seat::Taken(member);
+        }
+    }
+
+    pub(super) fn new_member(&mut self, role: Role, now: Millis, boot_grace_ms: Millis, held: bool) -> Member {
         // At one refork a second this is unique for 136 years.
         self.last_member = MemberId(self.last_member.0.wrapping_add(1));
-        let member = self.last_member;
-        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.role == role) {
-            slot.seat = Seat::Taken(Member::new(member, role, now));
-            actions.push(Action::Spawn { member, role });
-        }
+        Member::new(self.last_member, role, now, boot_grace_ms, held)
     }
 
     /// The slot that may have a member at `now` and has waited longest; the first of equals.
@@ -114,6 +122,6 @@ impl Lifecycle {
             }
             Seat::Empty { due: _ } | Seat::Taken(_) | Seat::Closed => None,
         };
-        self.slots.iter().filter_map(due).min_by_key(|&(due, _)| due).map(|(_, role)| role)
+        self.slots.iter().chain(self.spares_wanted()).filter_map(due).min_by_key(|&(due, _)| due).map(|(_, role)| role)
     }
 }

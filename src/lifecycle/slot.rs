@@ -10,6 +10,21 @@ pub(super) struct Slot {
     /// How many of its members died one after the other without having lived long.
     pub deaths: u32,
     pub seat: Seat,
+    /// An operation is to put a new member here.
+    pub stale: bool,
+    /// Who is to take the seat when its time has come: the seat goes on as it is until then.
+    pub next: Option<Member>,
+}
+
+/// Where somebody who has gone had been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the seat of its slot.
+    Seat,
+    /// Behind the seat, to take it.
+    Next,
+    /// In none any more.
+    Leaving,
 }
 
 /// What is in a slot.
@@ -23,20 +38,30 @@ pub(super) enum Seat {
     Closed,
 }
 
-impl Slot {
-    pub fn new(role: Role) -> Self {
-        Self { role, deaths: 0, seat: Seat::Empty { due: 0 } }
-    }
-
-    pub fn member(&self) -> Option<&Member> {
-        match &self.seat {
+impl Seat {
+    fn member_mut(&mut self) -> Option<&mut Member> {
+        match self {
             Seat::Taken(member) => Some(member),
             Seat::Empty { due: _ } | Seat::Closed => None,
         }
     }
 
-    fn member_mut(&mut self) -> Option<&mut Member> {
-        match &mut self.seat {
+    /// Closes it; who was in it comes out.
+    pub fn vacate(&mut self) -> Option<Member> {
+        match std::mem::replace(self, Seat::Closed) {
+            Seat::Taken(member) => Some(member),
+            Seat::Empty { due: _ } | Seat::Closed => None,
+        }
+    }
+}
+
+impl Slot {
+    pub fn new(role: Role) -> Self {
+        Self { role, deaths: 0, seat: Seat::Empty { due: 0 }, stale: false, next: None }
+    }
+
+    pub fn member(&self) -> Option<&Member> {
+        match &self.seat {
             Seat::Taken(member) => Some(member),
             Seat::Empty { due: _ } | Seat::Closed => None,
         }
@@ -54,11 +79,13 @@ impl Slot {
 impl Lifecycle {
     /// Everybody who lives.
     pub(super) fn lives(&self) -> impl Iterator<Item = &Member> {
-        self.slots.iter().filter_map(Slot::member).chain(&self.leaving)
+        let slots = self.slots.iter().chain(&self.spares);
+        slots.flat_map(|slot| slot.member().into_iter().chain(&slot.next)).chain(&self.leaving)
     }
 
     pub(super) fn lives_mut(&mut self) -> impl Iterator<Item = &mut Member> {
-        self.slots.iter_mut().filter_map(Slot::member_mut).chain(&mut self.leaving)
+        let slots = self.slots.iter_mut().chain(&mut self.spares);
+        slots.flat_map(|slot| slot.seat.member_mut().into_iter().chain(&mut slot.next)).chain(&mut self.leaving)
     }
 
     pub(super) fn member(&self, id: MemberId) -> Option<&Member> {
@@ -69,16 +96,27 @@ impl Lifecycle {
         self.lives_mut().find(|member| member.id == id)
     }
 
-    /// Takes a life out of the books and says whether it held a slot, which is closed then until somebody reopens it.
-    pub(super) fn remove(&mut self, id: MemberId) -> Option<(Member, bool)> {
+    /// The slot of this role, the spares' included.
+    pub(super) fn slot_mut(&mut self, role: Role) -> Option<&mut Slot> {
+        self.slots.iter_mut().chain(&mut self.spares).find(|slot| slot.role == role)
+    }
+
+    /// Takes a life out of the books and says where it was. A seat is closed then until somebody reopens it.
+    pub(super) fn remove(&mut self, id: MemberId) -> Option<(Member, Place)> {
         if let Some(position) = self.leaving.iter().position(|member| member.id == id) {
-            return Some((self.leaving.remove(position), false));
+            return Some((self.leaving.remove(position), Place::Leaving));
         }
-        let slot = self.slots.iter_mut().find(|slot| slot.holds(id))?;
-        match std::mem::replace(&mut slot.seat, Seat::Closed) {
-            Seat::Taken(member) => Some((member, true)),
-            Seat::Empty { due: _ } | Seat::Closed => None,
+        for slot in self.slots.iter_mut().chain(&mut self.spares) {
+            if let Some(next) = slot.next.take_if(|next| next.id == id) {
+                return Some((next, Place::Next));
+            }
+            if slot.holds(id)
+                && let Some(member) = slot.seat.vacate()
+            {
+                return Some((member, Place::Seat));
+            }
         }
+        None
     }
 
     /// The member lives on without its slot.

@@ -22,17 +22,23 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn spawned(&mut self, id: MemberId) {
+    pub(super) fn spawned(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
             State::Spawning => member.state = State::Booting { slow_told: false },
             // Answered before.
             State::Booting { slow_told: _ }
+            | State::Waiting
+            | State::Entering { until: _ }
             | State::Ready
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }
             | State::Killed { until: _ } => {}
+        }
+        // What it was spawned for is over already.
+        if self.leaving.iter().any(|member| member.id == id && member.is_booting()) {
+            self.terminate(id, now, actions);
         }
     }
 
@@ -44,6 +50,8 @@ impl Lifecycle {
             // Answered before.
             Some(
                 State::Booting { slow_told: _ }
+                | State::Waiting
+                | State::Entering { until: _ }
                 | State::Ready
                 | State::Disconnected { until: _ }
                 | State::Draining { until: _ }
@@ -52,11 +60,11 @@ impl Lifecycle {
             )
             | None => return,
         }
-        let Some((member, _)) = self.remove(id) else { return };
+        let Some((member, place)) = self.remove(id) else { return };
         match self.phase {
             Phase::Starting => self.fail_start(StartFailure::SpawnFailed(id), now, actions),
             // A life of no length.
-            Phase::Running => self.vacate(member.role, now, now, actions),
+            Phase::Running => self.lost(&member, place, now, StartFailure::SpawnFailed(id), now, actions),
             Phase::New | Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => {}
         }
     }
@@ -73,7 +81,8 @@ impl Lifecycle {
     pub(super) fn may_start(&self, role: Role) -> bool {
         match role {
             Role::Agent => true,
-            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => {
+            Role::Spare { kind: _, place: _ } => false,
+            Role::Worker { kind: _, slot: _ } => {
                 self.slots.iter().filter(|slot| slot.role == Role::Agent).all(Slot::is_ready)
             }
         }

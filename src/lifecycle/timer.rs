@@ -6,16 +6,17 @@ use super::slot::Seat;
 use super::start::AGENT_SLOW_MS;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
-/// What is to happen at a deadline. Reforks are none of these: [`Lifecycle::settle`] finds them by comparing.
+/// What is to happen at a deadline. Reforks, and who is missing for long, are none of these:
+/// [`Lifecycle::settle`] finds them by comparing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
     /// The agent has been booting for a while: tell what it may have forgotten.
     AgentSlow(MemberId),
-    /// The member should have been ready by now: the start fails, or it is ended and tried again.
+    /// The member should have been ready by now: the start or the operation fails, or it is ended and tried again.
     BootGrace(MemberId),
-    /// The disconnected member should have ended by itself: the start fails, or it gets TERM.
+    /// The disconnected member should have ended by itself: the start or the operation fails, or it gets TERM.
     Linger(MemberId),
-    /// The polite part of the close is over for this member: TERM.
+    /// The polite part of its leave is over for this member: TERM.
     DrainGrace(MemberId),
     /// The member had TERM and its grace: KILL.
     KillGrace(MemberId),
@@ -39,11 +40,16 @@ impl Lifecycle {
             Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => true,
         };
         match member.state {
-            State::Spawning | State::Ready => None,
+            State::Spawning | State::Waiting | State::Ready => None,
             // The close decides by its own deadlines: the agent may be in these states while the workers go.
-            State::Booting { slow_told: _ } | State::Disconnected { until: _ } if closing => None,
+            State::Booting { slow_told: _ } | State::Entering { until: _ } | State::Disconnected { until: _ }
+                if closing =>
+            {
+                None
+            }
+            State::Entering { until } => Some((until, Timer::BootGrace(id))),
             State::Booting { slow_told } => {
-                let boot = member.spawned_at.saturating_add(self.policy.boot_grace_ms);
+                let boot = member.spawned_at.saturating_add(member.boot_grace_ms);
                 let slow = member.spawned_at + AGENT_SLOW_MS;
                 if member.role == Role::Agent && !slow_told && slow < boot {
                     Some((slow, Timer::AgentSlow(id)))
@@ -64,7 +70,7 @@ impl Lifecycle {
         if self.phase != Phase::Running || self.is_spawning() {
             return None;
         }
-        let due = self.slots.iter().filter_map(|slot| match slot.seat {
+        let due = self.slots.iter().chain(self.spares_wanted()).filter_map(|slot| match slot.seat {
             Seat::Empty { due } => Some(due),
             Seat::Taken(_) | Seat::Closed => None,
         });
@@ -82,6 +88,12 @@ impl Lifecycle {
                 if self.phase == Phase::Starting {
                     return self.fail_start(StartFailure::NotReady(id), now, actions);
                 }
+                if self.is_next(id) {
+                    return self.fail_operation(StartFailure::NotReady(id), now, actions);
+                }
+                if self.is_new_agent(id) {
+                    self.fail_operation(StartFailure::NotReady(id), now, actions);
+                }
                 actions.push(Action::Notice(Notice::BootGraceOver(id)));
                 self.terminate(id, now, actions);
             }
@@ -89,9 +101,12 @@ impl Lifecycle {
                 if self.phase == Phase::Starting {
                     return self.fail_start(StartFailure::Disconnected(id), now, actions);
                 }
+                if self.is_next(id) {
+                    return self.fail_operation(StartFailure::Disconnected(id), now, actions);
+                }
                 self.terminate(id, now, actions);
             }
-            Timer::DrainGrace(id) => self.drained(id, actions),
+            Timer::DrainGrace(id) => self.drained(id, now, actions),
             Timer::KillGrace(id) => {
                 if let Some(member) = self.member_mut(id) {
                     member.kill(now, actions);
@@ -100,16 +115,5 @@ impl Lifecycle {
             Timer::Unkillable(id) => self.give_up(id, actions),
             Timer::Strays => self.kill_strays(now, actions),
         }
-    }
-
-    /// TERM while the master runs; KILL after the grace that the member would have in a close.
-    fn terminate(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
-        let (agent, worker) = (self.policy.agent_close_grace_ms, self.policy.worker_close_grace_ms);
-        let Some(member) = self.member_mut(id) else { return };
-        let grace_ms = match member.role {
-            Role::Agent => agent,
-            Role::Worker { kind: _, slot: _ } | Role::Spare { kind: _, place: _ } => worker,
-        };
-        member.terminate(now.saturating_add(grace_ms), actions);
     }
 }

@@ -16,22 +16,23 @@ impl Master {
         let mut roster = self.roster();
         if is_worker {
             roster.workers.push(pid);
-            self.announce_to(Happening::WorkerReady(pid), &roster);
+            self.announce_to(Happening::WorkerReady(pid), &roster, Some(member));
         } else {
             roster.agent = Some(pid);
-            self.announce_to(Happening::AgentReady, &roster);
+            self.announce_to(Happening::AgentReady, &roster, None);
         }
     }
 
     /// Something happened that the application's framework speaks of.
     pub(super) fn announce(&mut self, happening: Happening) {
         let roster = self.roster();
-        self.announce_to(happening, &roster);
+        self.announce_to(happening, &roster, None);
     }
 
-    fn announce_to(&mut self, happening: Happening, roster: &Roster) {
+    /// `newly` has its turn, which the lifecycle is yet to hear of.
+    fn announce_to(&mut self, happening: Happening, roster: &Roster, newly: Option<MemberId>) {
         for message in app::messages::messages(&self.carried.options, happening, roster) {
-            self.say(&message);
+            self.say(&message, newly);
         }
     }
 
@@ -49,7 +50,7 @@ impl Master {
         }
     }
 
-    fn say(&mut self, message: &Message) {
+    fn say(&mut self, message: &Message, newly: Option<MemberId>) {
         let data = match &message.data {
             Data::Nothing => None,
             Data::Pids(pids) => Some(format!("{pids:?}")),
@@ -62,8 +63,11 @@ impl Master {
             To::App => self.members_that(super::members::Member::is_worker),
             To::Worker(pid) => self.members_that(|one| one.pid == pid),
         };
+        let waits = app::messages::waits_for_the_turn(message.action);
         for receiver in receivers {
-            self.send_to(receiver, &frame);
+            if !waits || newly == Some(receiver) || !self.carried.lifecycle.is_held(receiver) {
+                self.send_to(receiver, &frame);
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use crate::app;
 use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
-use crate::lifecycle::{Event, MemberId, Role};
+use crate::lifecycle::{Event, MemberId, Patience, ReloadHow, RequestId, Role, Standing};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 
@@ -14,6 +14,9 @@ use super::{Carried, Master, words};
 
 /// What only the master says to the parent: a member that sends it is not believed.
 const ONLY_THE_MASTER_SAYS: [&str; 3] = ["egg-ready", "agent-worker-died", "app-worker-died"];
+
+/// How long a worker may take to leave in development.
+const DEVELOPERS_DRAIN_MS: u64 = 1_000;
 
 /// How many characters of a request's name are told.
 const LONGEST_NAME: usize = 64;
@@ -79,6 +82,10 @@ impl Master {
         match frame {
             ClusterFrame::Online | ClusterFrame::OtherReply => {}
             ClusterFrame::QueryServer(query) => {
+                if self.hold(from, query) {
+                    return;
+                }
+                let Carried { listeners, members, .. } = &mut self.carried;
                 let outcome = listeners.query(from, query, members, &self.poll, now);
                 self.note(outcome);
             }
@@ -106,12 +113,13 @@ impl Master {
 
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        let Carried { options, real_port, record, .. } = &mut self.carried;
+        let Carried { options, real_port, record, gate, .. } = &mut self.carried;
         let address = app::address(options, real_port.protocol.as_deref(), listening);
         let makes_ready = app::ready_by_listening(options, real_port.port, listening);
         if app::serves(options, real_port.port, listening) {
             record.address.get_or_insert(address);
             if makes_ready {
+                gate.serves(listening);
                 self.ready(from);
             }
         } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
@@ -121,8 +129,9 @@ impl Master {
 
     /// A member is ready; only the first sign counts.
     fn ready(&mut self, member: MemberId) {
-        if self.carried.lifecycle.is_ready(member) {
-            return;
+        match self.carried.lifecycle.standing(member) {
+            Some(Standing::Booting | Standing::Waiting) => {}
+            Some(Standing::Ready | Standing::Leaving) | None => return,
         }
         if let Some(one) = self.carried.members.get(member) {
             let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
@@ -159,10 +168,25 @@ impl Master {
         if route.receiver == Receiver::Parent && claims {
             return self.warn(Often::Forged, from, "sent what only the master says to the parent: dropped");
         }
+        if route.receiver == Receiver::Master && envelope.action.as_deref() == Some("reload-worker") {
+            return self.reload_as_asked_by_a_member();
+        }
         if route.receiver == Receiver::Nobody {
             return self.warn(Often::Nobody, from, "sent a message to nobody: dropped");
         }
         self.relay(route, envelope);
+    }
+
+    /// Egg's own word for it (its development plugin sends it when a file has changed): worker by worker, and in development
+    /// all at once, since a developer waits and nobody else is there.
+    fn reload_as_asked_by_a_member(&mut self) {
+        let how = if self.carried.options.replaces_the_dead() {
+            ReloadHow { rolling: true, ..ReloadHow::default() }
+        } else {
+            let patience = Patience { drain_grace_ms: DEVELOPERS_DRAIN_MS, ..Patience::default() };
+            ReloadHow { rolling: true, batch: Some(u32::MAX), agent: false, patience }
+        };
+        self.tell(Event::Reload { request: RequestId::NOBODY, how });
     }
 
     /// One line from the parent: a message to the application, or nothing.
@@ -197,8 +221,11 @@ impl Master {
             }
         };
         let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
+        let waits = envelope.action.as_deref().is_some_and(app::messages::waits_for_the_turn);
         for receiver in receivers {
-            self.send_to(receiver, &frame);
+            if !(waits && self.carried.lifecycle.is_held(receiver)) {
+                self.send_to(receiver, &frame);
+            }
         }
     }
 

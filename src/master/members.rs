@@ -77,6 +77,13 @@ impl Members {
         self.table.get(&id)
     }
 
+    /// It is for something else from now on.
+    pub fn set_role(&mut self, id: MemberId, role: Role) {
+        if let Some(member) = self.table.get_mut(&id) {
+            member.role = role;
+        }
+    }
+
     /// All, in the order of their ids.
     pub fn iter(&self) -> impl Iterator<Item = (MemberId, &Member)> {
         self.table.iter().map(|(id, member)| (*id, member))

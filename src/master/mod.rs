@@ -3,6 +3,7 @@
 //! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
+//! * [`gate`] is where new workers and spares wait until they may serve.
 //! * [`announce`] is what the master says in Egg's words.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
@@ -10,6 +11,7 @@ mod announce;
 mod channel;
 mod control;
 mod frames;
+mod gate;
 mod listeners;
 mod members;
 mod notices;
@@ -38,6 +40,7 @@ use crate::sys::spawn::{self, Ended};
 
 use channel::{Channel, Reading};
 use control::Control;
+use gate::Gate;
 use listeners::{Listeners, Outcome};
 use members::Members;
 use notices::{Level, Notices, Often};
@@ -52,6 +55,7 @@ struct Carried {
     lifecycle: Lifecycle,
     members: Members,
     listeners: Listeners,
+    gate: Gate,
     /// The ready channel, as long as the parent holds its end.
     parent: Option<Channel>,
     /// Held for the master's life, never read.
@@ -213,10 +217,11 @@ impl Master {
             Ended::Code(code) => Death::Code(code),
             Ended::Signal(signal) => Death::Signal(signal),
         };
+        // Before the outcome that counts it.
+        self.control.count_left();
         let was_running = self.carried.lifecycle.phase() == Phase::Running;
         self.tell(Event::Exited { member, death });
         let dead = self.carried.members.remove(member);
-        self.control.count_left();
         if let Some(dead) = dead.filter(|_| was_running) {
             self.announce(if dead.is_worker() { Happening::WorkerDied } else { Happening::AgentDied });
         }
@@ -251,9 +256,10 @@ impl Master {
 
     /// The channel of a member is no more: what it was offered and had not taken goes to others.
     fn close_channel(&mut self, member: MemberId) {
-        let Carried { members, listeners, .. } = &mut self.carried;
+        let Carried { members, listeners, gate, .. } = &mut self.carried;
         if members.get(member).is_some_and(|one| one.channel.is_some()) {
             members.close_channel(member, &self.poll);
+            gate.forget(member);
             listeners.forget(member, members, &self.poll, clock::monotonic_ms());
         }
     }

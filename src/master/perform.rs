@@ -6,7 +6,7 @@ use crate::app;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report};
-use crate::lifecycle::{Action, Event, MemberId, Notice, Role, StartFailure};
+use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::{clock, crossing, signals, spawn};
@@ -20,10 +20,10 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { member, role } => self.spawn(member, role),
-            Action::OpenGate(_) => {}
             Action::Answer { request, outcome } => self.answer_request(request, outcome),
+            Action::OpenGate(member) => self.open_gate(member),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
-            Action::Drain(member) => self.carried.members.push(member, outbound::drain()),
+            Action::Drain(member) => self.ask_to_leave(member),
             Action::Terminate(member) => self.signal(member, SIGTERM),
             Action::Kill(member) => {
                 self.control.count_killed();
@@ -34,6 +34,7 @@ impl Master {
             Action::AnnounceReady => self.announce_ready(),
             Action::AnnounceFailure(failure) => self.announce_failure(failure),
             Action::AnnounceStopped(signal) => self.announce_stopped(signal),
+            // Nobody can ask yet but members, who get no answer.
             Action::Notice(notice) => self.notice(&notice),
             Action::Exit(code) => self.exit = Some(code),
         }
@@ -77,6 +78,20 @@ impl Master {
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         self.report_progress();
         Ok(())
+    }
+
+    /// Node's own request is the way of those without the preload: their channel closes with their servers.
+    fn ask_to_leave(&mut self, member: MemberId) {
+        let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
+        let is_worker = members.get(member).is_some_and(super::members::Member::is_worker);
+        let frame = match options.preload || !is_worker {
+            true => outbound::drain(),
+            false => outbound::disconnect(listeners.next_seq()),
+        };
+        members.push(member, frame);
+        if is_worker && lifecycle.phase() == Phase::Running {
+            self.announce(Happening::WorkerLeaves);
+        }
     }
 
     fn signal(&mut self, member: MemberId, signal: i32) {

@@ -10,10 +10,11 @@ use crate::options::Options;
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
-use crate::sys::{clock, descriptors, output, proc, signals, sockets, spawn};
+use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
 use super::control::Control;
+use super::gate::Gate;
 use super::listeners::Listeners;
 use super::members::Members;
 use super::notices::{Level, Notices};
@@ -72,6 +73,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         lifecycle,
         members: Members::default(),
         listeners: Listeners::default(),
+        gate: Gate::default(),
         parent,
         _lock: crossing.lock,
         record,
@@ -104,7 +106,10 @@ fn policy(options: &Options) -> Policy {
     Policy {
         agent: options.has_agent(),
         workers: options.workers,
+        spares: 0,
+        cores: cpus::usable(),
         refork: options.replaces_the_dead(),
+        exit_when_down: options.exits_when_down(),
         boot_grace_ms: options.timeout_ms,
         worker_close_grace_ms: options.worker_close_grace_ms,
         agent_close_grace_ms: options.agent_close_grace_ms,

@@ -1,0 +1,395 @@
+//! The long operations of a running master, one at a time: reload and scale. Both put a new member behind the seat of each
+//! stale slot; the seat goes on as it is until that one may take it.
+//!
+//! By generation the new ones wait at the gate until all are there, are let in together, and take their seats when all are
+//! ready. Rolling, each takes its seat as soon as it is ready. Whoever is replaced leaves politely. One new member that does
+//! not come up ends the operation: what has no seat yet is dismissed.
+
+use super::member::Member;
+use super::request::{Asked, Patience, RequestId};
+use super::slot::{Place, Seat, Slot};
+use super::{
+    Action, Kind, Lifecycle, MemberId, Millis, Notice, Outcome, Phase, Refusal, ReloadHow, Role, StartFailure, Wanted,
+};
+
+/// What an operation has to remember beside the slots.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Operation {
+    pub asked: Asked,
+    /// Who is to be answered. The master bounds how many can ask at the same time.
+    requests: Vec<RequestId>,
+    /// Each new member takes its seat by itself, and does not wait at the gate.
+    pub rolling: bool,
+    /// How many workers there were.
+    from: u32,
+    /// How many new workers it needs.
+    pub wanted: u32,
+    /// How many have their seats.
+    pub replaced: u32,
+    spares_recycled: bool,
+    pub agent: AgentTurn,
+    /// A member asked for another reload meanwhile: what it asks for may be newer than what has booted.
+    again: Option<ReloadHow>,
+}
+
+/// The agent's part in a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum AgentTurn {
+    /// It stays.
+    Keep,
+    /// It goes when the workers have been replaced.
+    Wanted,
+    /// It was asked to leave.
+    Leaving { since: Millis },
+    /// It is gone, and the new one is awaited.
+    Booting { since: Millis },
+    /// There was none for so long.
+    Back { after_ms: Millis },
+}
+
+impl Operation {
+    fn new(asked: Asked, request: RequestId, from: u32) -> Self {
+        let (rolling, wanted, agent) = match asked {
+            Asked::Reload(how) => (how.rolling, from, if how.agent { AgentTurn::Wanted } else { AgentTurn::Keep }),
+            Asked::Scale { to, patience: _ } => (true, to.saturating_sub(from), AgentTurn::Keep),
+        };
+        let requests = vec![request];
+        Self { asked, requests, rolling, from, wanted, replaced: 0, spares_recycled: false, agent, again: None }
+    }
+
+    fn patience(&self) -> Patience {
+        match self.asked {
+            Asked::Reload(how) => how.patience,
+            Asked::Scale { to: _, patience } => patience,
+        }
+    }
+}
+
+impl Lifecycle {
+    /// Every worker is to be replaced.
+    pub(super) fn reload_asked(&mut self, request: RequestId, how: ReloadHow, actions: &mut Vec<Action>) {
+        if let Some(operation) = self.operation.as_mut().filter(|_| request == RequestId::NOBODY) {
+            operation.again = Some(how);
+            return;
+        }
+        if self.refuses(request, Asked::Reload(how), actions) {
+            return;
+        }
+        if how.agent && !self.policy.agent {
+            return answer(request, Outcome::Refused(Refusal::NoAgent), actions);
+        }
+        actions.push(Action::Notice(Notice::Reloading(how)));
+        for slot in self.slots.iter_mut().filter(|slot| slot.role != Role::Agent) {
+            slot.stale = true;
+        }
+        self.operation = Some(Operation::new(Asked::Reload(how), request, self.policy.workers));
+    }
+
+    /// There are to be so many workers: new slots at the end, or fewer of the last.
+    pub(super) fn scale_asked(
+        &mut self,
+        request: RequestId,
+        wanted: Wanted,
+        patience: Patience,
+        now: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        let from = self.policy.workers;
+        let Some(to) = wanted.from(from) else {
+            return answer(request, Outcome::Refused(Refusal::Count), actions);
+        };
+        let asked = Asked::Scale { to, patience };
+        if self.refuses(request, asked, actions) {
+            return;
+        }
+        if to == from {
+            return answer(request, Outcome::Scaled { from, to }, actions);
+        }
+        actions.push(Action::Notice(Notice::Scaling { from, to }));
+        self.operation = Some(Operation::new(asked, request, from));
+        for slot in from..to {
+            let new = Slot::new(Role::Worker { kind: Kind(0), slot });
+            self.slots.push(Slot { seat: Seat::Closed, stale: true, ..new });
+        }
+        if to < from {
+            self.policy.workers = to;
+            self.keep_workers(patience.drain_grace_ms, now, actions);
+        }
+    }
+
+    /// Not now, or joined to the operation under way?
+    fn refuses(&mut self, request: RequestId, asked: Asked, actions: &mut Vec<Action>) -> bool {
+        let refusal = match (self.phase, &mut self.operation) {
+            (Phase::New | Phase::Starting, _) => Refusal::Starting,
+            (Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended, _) => Refusal::Closing,
+            (Phase::Running, None) => return false,
+            (Phase::Running, Some(operation)) if operation.asked == asked => {
+                operation.requests.push(request);
+                return true;
+            }
+            (Phase::Running, Some(Operation { asked: Asked::Reload(_), .. })) => Refusal::Reloading,
+            (Phase::Running, Some(Operation { asked: Asked::Scale { .. }, .. })) => Refusal::Scaling,
+        };
+        answer(request, Outcome::Refused(refusal), actions);
+        true
+    }
+
+    /// Compares what the operation wants with what is there.
+    pub(super) fn operate(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        if self.is_spawning() {
+            return;
+        }
+        let Some(mut operation) = self.operation.take() else { return };
+        if self.go_on_operating(&mut operation, now, actions) {
+            self.finish(operation, now, actions);
+        } else {
+            self.operation = Some(operation);
+        }
+    }
+
+    /// True when all is done.
+    fn go_on_operating(&mut self, operation: &mut Operation, now: Millis, actions: &mut Vec<Action>) -> bool {
+        let drain_grace_ms = operation.patience().drain_grace_ms;
+        let all_nexts = |is: fn(&Member) -> bool| {
+            self.slots.iter().filter(|slot| slot.stale).all(|slot| slot.next.as_ref().is_some_and(is))
+        };
+        if operation.rolling || all_nexts(Member::is_ready) {
+            operation.replaced += self.seat_the_ready(drain_grace_ms, now, actions);
+        } else if all_nexts(Member::is_waiting) {
+            for next in self.slots.iter_mut().filter_map(|slot| slot.next.as_mut()) {
+                next.let_in(now, actions);
+            }
+        }
+        if self.slots.iter().any(|slot| slot.stale) {
+            return false;
+        }
+        if matches!(operation.asked, Asked::Reload(_)) && !operation.spares_recycled {
+            operation.spares_recycled = true;
+            self.recycle_spares(drain_grace_ms, now, actions);
+        }
+        self.agents_turn(operation, now, actions) && !self.leaving.iter().any(Member::is_going)
+    }
+
+    /// Every new member that is ready takes its seat, and who sat there leaves. Says how many did.
+    fn seat_the_ready(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) -> u32 {
+        let (mut replaced, mut old) = (0, Vec::new());
+        for slot in self.slots.iter_mut().filter(|slot| slot.stale) {
+            if let Some(next) = slot.next.take_if(|next| next.is_ready()) {
+                old.extend(slot.seat.vacate());
+                slot.seat = Seat::Taken(next);
+                (slot.stale, slot.deaths) = (false, 0);
+                replaced += 1;
+            }
+        }
+        for member in old {
+            self.retire(member, drain_grace_ms, now, actions);
+        }
+        replaced
+    }
+
+    /// Asks a member to leave whose place is taken or not wanted any more: politely if it is ready.
+    pub(super) fn retire(
+        &mut self,
+        mut member: Member,
+        drain_grace_ms: Millis,
+        now: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        let kill_at = now.saturating_add(self.policy.worker_close_grace_ms);
+        member.ask_to_leave(false, now.saturating_add(drain_grace_ms), kill_at, actions);
+        self.leaving.push(member);
+    }
+
+    /// The last slots go, down to as many workers as there are to be.
+    fn keep_workers(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) {
+        let keep = usize::from(self.policy.agent) + self.policy.workers as usize;
+        while self.slots.len() > keep {
+            let Some(mut slot) = self.slots.pop() else { return };
+            if let Some(member) = slot.seat.vacate() {
+                self.retire(member, drain_grace_ms, now, actions);
+            }
+        }
+    }
+
+    /// The agent goes, then comes again: there must never be two. True when there is nothing to do for it, or all is done.
+    fn agents_turn(&mut self, operation: &mut Operation, now: Millis, actions: &mut Vec<Action>) -> bool {
+        let grace_ms = self.policy.agent_close_grace_ms;
+        let Some(slot) = self.slot_mut(Role::Agent) else { return true };
+        match operation.agent {
+            AgentTurn::Keep | AgentTurn::Back { after_ms: _ } => true,
+            AgentTurn::Wanted => {
+                operation.agent = match &mut slot.seat {
+                    Seat::Taken(agent) => {
+                        agent.ask_to_leave(
+                            false,
+                            now.saturating_add(grace_ms / 2),
+                            now.saturating_add(grace_ms),
+                            actions,
+                        );
+                        AgentTurn::Leaving { since: now }
+                    }
+                    Seat::Empty { due: _ } | Seat::Closed => {
+                        slot.seat = Seat::Empty { due: now };
+                        AgentTurn::Booting { since: now }
+                    }
+                };
+                false
+            }
+            AgentTurn::Leaving { since: _ } => false,
+            AgentTurn::Booting { since } => {
+                let is_back = slot.is_ready();
+                if is_back {
+                    operation.agent = AgentTurn::Back { after_ms: now.saturating_sub(since) };
+                }
+                is_back
+            }
+        }
+    }
+
+    /// A place has lost its member while the master runs, which had lived since `spawned_at`.
+    pub(super) fn lost(
+        &mut self,
+        member: &Member,
+        place: Place,
+        spawned_at: Millis,
+        failure: StartFailure,
+        now: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        match place {
+            Place::Leaving => {}
+            Place::Next => self.fail_operation(failure, now, actions),
+            Place::Seat => {
+                let turn = self.operation.as_mut().map(|operation| &mut operation.agent);
+                match turn.filter(|_| member.role == Role::Agent) {
+                    Some(turn @ &mut AgentTurn::Leaving { since }) => {
+                        *turn = AgentTurn::Booting { since };
+                        if let Some(slot) = self.slot_mut(Role::Agent) {
+                            (slot.seat, slot.deaths) = (Seat::Empty { due: now }, 0);
+                        }
+                        return;
+                    }
+                    Some(AgentTurn::Booting { since: _ }) => self.fail_operation(failure, now, actions),
+                    Some(AgentTurn::Keep | AgentTurn::Wanted | AgentTurn::Back { after_ms: _ }) | None => {}
+                }
+                self.vacate(member.role, spawned_at, now, actions);
+            }
+        }
+    }
+
+    /// Does this member wait to take a seat?
+    pub(super) fn is_next(&self, id: MemberId) -> bool {
+        self.slots.iter().filter_map(|slot| slot.next.as_ref()).any(|next| next.id == id)
+    }
+
+    /// Is it the agent that a reload waits for?
+    pub(super) fn is_new_agent(&self, id: MemberId) -> bool {
+        let awaited = |operation: &Operation| matches!(operation.agent, AgentTurn::Booting { since: _ });
+        self.operation.as_ref().is_some_and(awaited) && self.member(id).is_some_and(|member| member.role == Role::Agent)
+    }
+
+    /// Has a reload asked this agent to leave?
+    pub(super) fn is_agents_leave(&self, member: &Member) -> bool {
+        let asked = |operation: &Operation| matches!(operation.agent, AgentTurn::Leaving { since: _ });
+        member.role == Role::Agent && self.operation.as_ref().is_some_and(asked)
+    }
+
+    /// Boots one more new member, as far as the batch goes.
+    pub(super) fn spawn_next_of_operation(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        let Some(operation) = &self.operation else { return };
+        let spare_cores = self.policy.cores.saturating_sub(self.policy.workers);
+        let batch = match operation.asked {
+            Asked::Reload(how) => how.batch.unwrap_or(spare_cores),
+            Asked::Scale { .. } => spare_cores,
+        };
+        let (held, boot_grace_ms) = (!operation.rolling, operation.patience().boot_grace_ms);
+        let under_way = self.slots.iter().filter_map(|slot| slot.next.as_ref()).filter(|next| !next.is_waiting());
+        if under_way.count() >= batch.max(1) as usize {
+            return;
+        }
+        let wanting = |slot: &Slot| slot.stale && slot.next.is_none();
+        let Some(role) = self.slots.iter().find(|slot| wanting(slot)).map(|slot| slot.role) else { return };
+        let member = self.new_member(role, now, boot_grace_ms, held);
+        actions.push(Action::Spawn { member: member.id, role });
+        if let Some(slot) = self.slot_mut(role) {
+            slot.next = Some(member);
+        }
+    }
+
+    /// A member that was to wait at the gate listens already.
+    pub(super) fn passed_gate(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
+        let Some(operation) = &mut self.operation else { return };
+        operation.rolling = true;
+        actions.push(Action::Notice(Notice::PassedGate(id)));
+        for next in self.slots.iter_mut().filter_map(|slot| slot.next.as_mut()) {
+            next.let_in(now, actions);
+        }
+    }
+
+    /// A new member did not come up: who has no seat is dismissed, and a scale is undone.
+    pub(super) fn fail_operation(&mut self, failure: StartFailure, now: Millis, actions: &mut Vec<Action>) {
+        let Some(operation) = self.operation.take() else { return };
+        let drain_grace_ms = operation.patience().drain_grace_ms;
+        let outcome = Outcome::Failed { failure, replaced: operation.replaced };
+        actions.push(Action::Notice(Notice::Done(outcome)));
+        let mut dismissed = Vec::new();
+        for slot in &mut self.slots {
+            slot.stale = false;
+            dismissed.extend(slot.next.take());
+        }
+        for member in dismissed {
+            self.retire(member, drain_grace_ms, now, actions);
+        }
+        self.keep_workers(drain_grace_ms, now, actions);
+        self.answer_all(operation, outcome, actions);
+    }
+
+    fn finish(&mut self, operation: Operation, now: Millis, actions: &mut Vec<Action>) {
+        let outcome = match operation.asked {
+            Asked::Reload(_) => Outcome::Reloaded {
+                workers: self.policy.workers,
+                rolling: operation.rolling,
+                without_agent_ms: match operation.agent {
+                    AgentTurn::Back { after_ms } => Some(after_ms),
+                    AgentTurn::Keep
+                    | AgentTurn::Wanted
+                    | AgentTurn::Leaving { since: _ }
+                    | AgentTurn::Booting { since: _ } => None,
+                },
+            },
+            Asked::Scale { to, patience: _ } => {
+                self.policy.workers = to;
+                Outcome::Scaled { from: operation.from, to }
+            }
+        };
+        actions.push(Action::Notice(Notice::Done(outcome)));
+        self.answer_all(operation, outcome, actions);
+        // Whatever it asks for next is spawned in this turn.
+        self.operate(now, actions);
+    }
+
+    fn answer_all(&mut self, operation: Operation, outcome: Outcome, actions: &mut Vec<Action>) {
+        for request in operation.requests {
+            answer(request, outcome, actions);
+        }
+        if let Some(how) = operation.again {
+            self.reload_asked(RequestId::NOBODY, how, actions);
+        }
+    }
+
+    /// The master is to close: the operation is given up as it is, the close ends its members with all others.
+    pub(super) fn interrupt(&mut self, actions: &mut Vec<Action>) {
+        if let Some(operation) = self.operation.take() {
+            actions.push(Action::Notice(Notice::Done(Outcome::Interrupted)));
+            for request in operation.requests {
+                answer(request, Outcome::Interrupted, actions);
+            }
+        }
+    }
+}
+
+fn answer(request: RequestId, outcome: Outcome, actions: &mut Vec<Action>) {
+    if request != RequestId::NOBODY {
+        actions.push(Action::Answer { request, outcome });
+    }
+}

@@ -1,0 +1,76 @@
+//! The gate: what members that are to wait have asked for, the address that the application serves; answered when the
+//! lifecycle opens it. Whatever else they listen on (a metrics port that their boot awaits) is answered at once.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::app;
+use crate::ipc::inbound::{Listening, QueryServer};
+use crate::lifecycle::{Event, MemberId};
+use crate::sys::clock;
+
+use super::{Carried, Master};
+
+/// How many questions of one member are kept; one for each address it serves.
+const MOST_HELD: usize = 64;
+
+/// The questions that wait for their answers.
+#[derive(Debug, Default)]
+pub struct Gate {
+    held: BTreeMap<MemberId, Vec<(QueryServer<'static>, Option<Box<RawValue>>)>>,
+    /// Where the first worker of all began to serve: it tells where the others will, when the options do not.
+    served: Option<Listening>,
+}
+
+impl Gate {
+    /// A worker became ready by listening there.
+    pub fn serves(&mut self, listening: &Listening) {
+        self.served.get_or_insert_with(|| listening.clone());
+    }
+
+    /// The member is gone, and does not care any more.
+    pub fn forget(&mut self, member: MemberId) {
+        self.held.remove(&member);
+    }
+}
+
+impl Master {
+    /// Is this question one that has to wait? Then it is kept, and the lifecycle is told.
+    pub(super) fn hold(&mut self, from: MemberId, query: &QueryServer<'_>) -> bool {
+        let Carried { options, real_port, lifecycle, gate, .. } = &mut self.carried;
+        let asked = Listening {
+            seq: query.seq,
+            address: query.address.clone(),
+            port: query.port,
+            address_type: query.address_type,
+        };
+        if !lifecycle.is_held(from) || !app::is_to_serve(options, real_port.port, gate.served.as_ref(), &asked) {
+            return false;
+        }
+        let held = gate.held.entry(from).or_default();
+        if held.len() >= MOST_HELD {
+            return false;
+        }
+        let data = query.data.map(ToOwned::to_owned);
+        held.push((QueryServer { address: query.address.clone(), data: None, ..*query }, data));
+        self.tell(Event::AtGate(from));
+        true
+    }
+
+    /// Answers everything that the member asked, in the order in which it did.
+    pub(super) fn open_gate(&mut self, member: MemberId) {
+        let Carried { members, lifecycle, gate, listeners, .. } = &mut self.carried;
+        if let Some(role) = lifecycle.role(member) {
+            members.set_role(member, role);
+        }
+        let mut outcomes = Vec::new();
+        for (query, data) in gate.held.remove(&member).unwrap_or_default() {
+            let query = QueryServer { data: data.as_deref(), ..query };
+            outcomes.push(listeners.query(member, &query, members, &self.poll, clock::monotonic_ms()));
+        }
+        for outcome in outcomes {
+            self.note(outcome);
+        }
+    }
+}
