@@ -20,6 +20,8 @@ pub(super) struct Member {
     pub boot_grace_ms: Millis,
     /// It is to wait at the gate.
     pub held: bool,
+    /// It has no seat any more because somebody else has it, or nobody is wanted there.
+    pub retired: bool,
     pub state: State,
 }
 
@@ -48,7 +50,7 @@ pub(super) enum State {
 
 impl Member {
     pub fn new(id: MemberId, role: Role, now: Millis, boot_grace_ms: Millis, held: bool) -> Self {
-        Self { id, role, spawned_at: now, boot_grace_ms, held, state: State::Spawning }
+        Self { id, role, spawned_at: now, boot_grace_ms, held, retired: false, state: State::Spawning }
     }
 
     pub fn is_ready(&self) -> bool {
@@ -67,9 +69,9 @@ impl Member {
         self.state == State::Waiting
     }
 
-    /// Was it asked to go, and may it be expected to?
+    /// Is it expected to be gone soon, since its place was taken from it? One that survives KILL is not waited for.
     pub fn is_going(&self) -> bool {
-        matches!(self.state, State::Draining { until: _ } | State::Terminated { until: _ })
+        self.retired && !matches!(self.state, State::Killed { until: _ })
     }
 
     /// It may serve: now if it waits, else as soon as it asks.
@@ -139,8 +141,9 @@ impl Member {
             | State::Booting { slow_told: _ }
             | State::Waiting
             | State::Entering { until: _ }
-            | State::Ready
-            | State::Disconnected { until: _ } => false,
+            | State::Ready => false,
+            // Node's own way to leave.
+            State::Disconnected { until: _ } => self.retired && death == Death::Code(0),
         }
     }
 

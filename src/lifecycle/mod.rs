@@ -200,7 +200,9 @@ impl Lifecycle {
 
     /// Every slot that has no ready member, with the member that it waits for if there is one already.
     pub fn waiting_for(&self) -> impl Iterator<Item = (Role, Option<MemberId>)> {
-        self.slots.iter().filter(|slot| !slot.is_ready()).map(|slot| (slot.role, slot.member().map(|member| member.id)))
+        // What a scale adds is not expected before it is there.
+        let slots = self.slots.iter().take(usize::from(self.policy.agent) + self.policy.workers as usize);
+        slots.filter(|slot| !slot.is_ready()).map(|slot| (slot.role, slot.member().map(|member| member.id)))
     }
 
     /// Is this member's question for the address it is to serve not to be answered yet? Until it has been told
@@ -270,6 +272,7 @@ impl Lifecycle {
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.
     fn settle(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        self.operate(now, actions);
         self.watch_health(now, actions);
         match self.phase {
             Phase::New | Phase::ClosingStrays | Phase::Ended => {}
@@ -277,10 +280,7 @@ impl Lifecycle {
                 self.announce_when_ready(actions);
                 self.spawn_next(now, actions);
             }
-            Phase::Running => {
-                self.operate(now, actions);
-                self.spawn_next(now, actions);
-            }
+            Phase::Running => self.spawn_next(now, actions),
             Phase::ClosingWorkers | Phase::ClosingAgent => self.go_on_closing(now, actions),
         }
     }
@@ -330,8 +330,11 @@ impl Lifecycle {
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
             State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {}
-            // It may be on its way out by itself (Node's own `disconnect`), with requests in flight.
-            State::Draining { until: _ } if phase == Phase::Running && member.role != Role::Agent => return,
+            // It is on its way out by itself (Node's own `disconnect`), with requests in flight.
+            State::Draining { until } if phase == Phase::Running && member.retired => {
+                member.state = State::Disconnected { until };
+                return;
+            }
             State::Draining { until: _ } => return self.terminate(id, now, actions),
             State::Spawning
             | State::Disconnected { until: _ }

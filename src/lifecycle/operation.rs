@@ -196,6 +196,7 @@ impl Lifecycle {
         actions: &mut Vec<Action>,
     ) {
         let kill_at = now.saturating_add(self.policy.worker_close_grace_ms);
+        member.retired = true;
         member.ask_to_leave(false, now.saturating_add(drain_grace_ms), kill_at, actions);
         self.leaving.push(member);
     }

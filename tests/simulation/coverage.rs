@@ -12,26 +12,39 @@ pub const PHASES: [Phase; 7] = [
     Phase::Ended,
 ];
 
-const COLUMNS: [&str; 10] =
-    ["Begin", "Spawned", "SpawnFail", "Ready", "Drained", "Disconn", "Exited", "Alone", "Close", "(time)"];
+const COLUMNS: [&str; 13] = [
+    "Begin",
+    "Spawned",
+    "SpawnFail",
+    "Ready",
+    "Drained",
+    "Disconn",
+    "Exited",
+    "Alone",
+    "Close",
+    "AtGate",
+    "Reload",
+    "Scale",
+    "(time)",
+];
 
 /// What can happen (`x`) in which phase, in the order of [`COLUMNS`]. What cannot (`.`) is told all the same, as a lie or too
 /// late, and must change nothing. `(time)` is a call of `handle_timeout` that had something to do.
 const POSSIBLE: [(&str, &str); 7] = [
-    ("New", "x.......x."),
-    ("Starting", ".xxx.xx.xx"),
-    ("Running", ".xxx.xxxxx"),
-    ("ClosingWorkers", "...xxxx.xx"),
-    ("ClosingAgent", "...xxxx.xx"),
-    ("ClosingStrays", ".......xxx"),
-    ("Ended", ".......xx."),
+    ("New", "x.......x.xx."),
+    ("Starting", ".xxx.xx.x.xxx"),
+    ("Running", ".xxxxxxxxxxxx"),
+    ("ClosingWorkers", "...xxxx.x.xxx"),
+    ("ClosingAgent", "...xxxx.x.xxx"),
+    ("ClosingStrays", ".......xx.xxx"),
+    ("Ended", ".......xx.xx."),
 ];
 
 /// Counts by phase and event, of what really happened and of what was only claimed.
 #[derive(Default)]
 pub struct Coverage {
-    real: [[u64; 10]; 7],
-    claimed: [[u64; 10]; 7],
+    real: [[u64; 13]; 7],
+    claimed: [[u64; 13]; 7],
 }
 
 fn column(event: Option<Event>) -> usize {
@@ -45,7 +58,10 @@ fn column(event: Option<Event>) -> usize {
         Some(Event::Exited { .. }) => 6,
         Some(Event::Alone) => 7,
         Some(Event::Close(_)) => 8,
-        None => 9,
+        Some(Event::AtGate(_)) => 9,
+        Some(Event::Reload { .. }) => 10,
+        Some(Event::Scale { .. }) => 11,
+        None => 12,
     }
 }
 
@@ -91,7 +107,7 @@ impl Coverage {
                 match mark {
                     'x' if real == 0 => gaps.push(format!("{name} never met {event}")),
                     '.' if real > 0 => gaps.push(format!("{name} met {event}, which the table calls impossible")),
-                    '.' if claimed == 0 && column < 9 => gaps.push(format!("{name} was never told {event} falsely")),
+                    '.' if claimed == 0 && column < 12 => gaps.push(format!("{name} was never told {event} falsely")),
                     _ => {}
                 }
             }

@@ -3,7 +3,7 @@
 use eggctl::lifecycle::{Action, Death, Phase};
 
 use super::coverage::Coverage;
-use super::world::{Move, Process, Verdict, World};
+use super::world::{Move, PATIENCE, Process, Verdict, World};
 
 impl World {
     /// Faults stop: from here on the world must come to full strength (if it is to run), and a close must end, each in its
@@ -26,7 +26,9 @@ impl World {
         }
         if self.lifecycle.phase() == Phase::Running {
             must!(self.full_strength() || !self.policy.refork, "faults have stopped, full strength does not return");
-            let most = 65_000 + worker_grace.max(agent_grace);
+            must!(self.lifecycle.operation().is_none(), "{:?} never ends", self.lifecycle.operation());
+            // An operation may have been under way, and another asked for by a member behind it.
+            let most = 65_000 + 2 * (PATIENCE.drain_grace_ms + worker_grace + agent_grace);
             must!(took <= most || !self.policy.refork, "full strength took {took} ms");
         }
         if matches!(self.lifecycle.phase(), Phase::New | Phase::Running) {
@@ -52,7 +54,7 @@ impl World {
             } else if self.strays > 0 && (self.strays_killed || !stubborn) && !self.full_strength() {
                 Some(Move::StraysEnd)
             } else {
-                self.processes.iter().find_map(|process| reaction(process, stubborn))
+                self.processes.iter().find_map(|process| self.reaction(process, stubborn))
             };
             let next = match reaction {
                 Some(reaction) => reaction,
@@ -66,20 +68,28 @@ impl World {
 
     /// Running at full strength, or over: what is left to happen is only the end of those who linger.
     fn at_rest(&self) -> bool {
-        self.lifecycle.phase() == Phase::Ended || self.lifecycle.phase() == Phase::Running && self.full_strength()
+        let calm = self.full_strength() && self.lifecycle.operation().is_none();
+        self.lifecycle.phase() == Phase::Ended || self.lifecycle.phase() == Phase::Running && calm
     }
-}
 
-fn reaction(process: &Process, stubborn: bool) -> Option<Move> {
-    if process.killed_at.is_some() {
-        Some(Move::Die(process.id, Death::Signal(9), 0))
-    } else if process.termed_at.is_some() {
-        (!stubborn).then_some(Move::Die(process.id, Death::Code(0), 0))
-    } else if process.open && process.asked_to_drain && !process.drained {
-        (!stubborn).then_some(Move::Drain(process.id))
-    } else if process.open && !process.ready {
-        Some(Move::Ready(process.id))
-    } else {
-        None
+    /// What it does when it is asked.
+    fn reaction(&self, process: &Process, stubborn: bool) -> Option<Move> {
+        if process.killed_at.is_some() {
+            Some(Move::Die(process.id, Death::Signal(9), 0))
+        } else if process.termed_at.is_some() {
+            (!stubborn).then_some(Move::Die(process.id, Death::Code(0), 0))
+        } else if process.open && process.asked_to_drain && !process.drained {
+            (!stubborn).then_some(Move::Drain(process.id))
+        } else if process.open && self.lifecycle.is_held(process.id) {
+            (!process.at_gate).then_some(if self.passes_gate {
+                Move::Ready(process.id)
+            } else {
+                Move::AtGate(process.id)
+            })
+        } else if process.open && !process.ready {
+            Some(Move::Ready(process.id))
+        } else {
+            None
+        }
     }
 }

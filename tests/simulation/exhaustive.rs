@@ -18,7 +18,18 @@ const DEPTH: u32 = 7;
 fn policy(agent: bool, workers: u32, refork: bool) -> Policy {
     let exit_when_down = agent;
     let (boot_grace_ms, worker_close_grace_ms, agent_close_grace_ms) = (8_000, 4_000, 3_000);
-    Policy { agent, workers, refork, exit_when_down, boot_grace_ms, worker_close_grace_ms, agent_close_grace_ms }
+    let (spares, cores) = (0, 1);
+    Policy {
+        agent,
+        workers,
+        refork,
+        spares,
+        cores,
+        exit_when_down,
+        boot_grace_ms,
+        worker_close_grace_ms,
+        agent_close_grace_ms,
+    }
 }
 
 /// Walks all states that can be reached from here in [`DEPTH`] moves; returns how many.

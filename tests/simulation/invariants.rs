@@ -1,6 +1,6 @@
 //! What must always be true.
 //!
-//!  1. There are never two agents, nor two connected members in one slot; an identity is never given twice.
+//!  1. There are never two agents, nor two in one seat; an identity is never given twice.
 //!  2. A spawn never comes while closing; in a start the workers come after the agent is ready; a spawn is the last action of
 //!     its batch.
 //!  3. Who is lost is replaced once, exactly when its back-off is over (or the refork window has room), at most 60 in 60 s;
@@ -17,11 +17,16 @@
 //! 11. An event that is late or untrue changes nothing (`World::tell_lies`).
 //! 12. Who is missing for 30 s (the agent, or every worker) is told, to the millisecond, and once a minute again; or the
 //!     master gives up, then, but for members that began to boot before.
-//! 13. A close ends within its graces; once faults stop, full strength returns (`ending`).
+//! 13. An operation never leaves fewer workers serving than before it began, but for those that faults take; who holds a seat
+//!     is not asked to go. A failed reload by generation changes nothing, a failed scale neither.
+//! 14. Nobody is let in before the whole generation is at the gate; no spare before it takes a lost one's place.
+//! 15. Every request is answered, once, and truly; after an operation there are as many workers as wanted.
+//! 16. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
 use eggctl::lifecycle::{Action, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
-use super::judge::back_off;
+use super::judge::{Account, back_off};
+use super::operations::AgentTurn;
 use super::world::{Process, Verdict, World};
 
 impl World {
@@ -37,16 +42,21 @@ impl World {
             }
             Action::Drain(id) => {
                 let process = self.asked(*id, action)?;
-                must!(self.judge.is_closing() && !self.judge.hurried, "{action:?} outside of a polite close");
+                must!(!self.judge.is_closing() || !self.judge.hurried, "{action:?} in a hurried close");
                 let fit = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
                 must!(fit, "{action:?} for {process:?}");
-                Ok(())
+                let role = process.role;
+                if self.judge.is_closing() { Ok(()) } else { self.judge_leave(*id, role) }
             }
             Action::Terminate(id) => {
                 let process = self.asked(*id, action)?;
                 must!(process.termed_at.is_none(), "a second TERM for {process:?}");
-                Ok(())
+                let (role, ready) = (process.role, process.ready && process.open && !process.asked_to_drain);
+                let calm = !self.judge.is_closing() && (ready || role == Role::Agent);
+                if calm { self.judge_leave(*id, role) } else { Ok(()) }
             }
+            Action::OpenGate(id) => self.judge_open_gate(*id),
+            Action::Answer { request, outcome } => self.judge_answer(*request, *outcome),
             Action::Kill(id) => self.judge_kill(*id),
             Action::CloseListeners => {
                 must!(!self.judge.listeners_closed, "listeners are closed twice");
@@ -75,7 +85,7 @@ impl World {
         let process = self.living(id, action)?;
         let worker_left = self.processes.iter().any(|other| other.role != Role::Agent && !other.given_up);
         must!(
-            !(self.judge.is_closing() && process.role == Role::Agent && worker_left),
+            !(self.judge.is_closing() && process.role == Role::Agent && worker_left && !process.asked_to_drain),
             "{action:?} while a worker lives"
         );
         must!(process.role == Role::Agent || process.left_dispatch, "{action:?} for a worker that is dispatched to");
@@ -88,14 +98,15 @@ impl World {
         must!(!self.judge.is_closing() && self.closes == 0, "a spawn while closing");
         must!(id.0 > self.judge.last_id, "{id:?} is given twice");
         self.judge.last_id = id.0;
+        let running = self.judge.is_running();
+        let agent_ready = self.processes.iter().any(|process| process.role == Role::Agent && process.ready);
+        must!(
+            running || role == Role::Agent || !self.policy.agent || agent_ready,
+            "a worker before the agent is ready"
+        );
         let mut others = self.processes.iter().filter(|process| process.role == role);
-        match role {
-            Role::Agent => must!(others.next().is_none(), "a second agent"),
-            Role::Worker { .. } => must!(!others.any(|process| process.open), "a second worker in {role:?}"),
-        }
-        let now = self.now;
-        if self.judge.is_running() {
-            must!(self.policy.refork, "a refork where there must be none");
+        must!(role != Role::Agent || others.next().is_none(), "a second agent");
+        if running {
             while self.judge.reforks.len() > 60 {
                 self.judge.reforks.pop_front();
             }
@@ -103,23 +114,43 @@ impl World {
                 Some(oldest) => self.judge.reforks[oldest] + 60_000,
                 None => 0,
             };
-            must!(room <= now, "more than 60 reforks in 60 s");
-            let account = self.judge.account(role)?;
-            let due = account.lost_at + back_off(account.deaths);
-            must!(
-                now == due || due < now && (now == room || self.answers_late),
-                "a refork at {now}, which was due at {due}"
-            );
-            self.judge.reforks.push_back(now);
-        } else {
-            let agent_ready = self.processes.iter().any(|process| process.role == Role::Agent && process.ready);
-            must!(role == Role::Agent || !self.policy.agent || agent_ready, "a worker before the agent is ready");
+            if !self.judge_refork(role, room)? {
+                return self.judge_spawn_of_operation(id, role);
+            }
+            self.judge.reforks.push_back(self.now);
         }
+        let now = self.now;
+        let agents_turn = role == Role::Agent && self.judge.operations.op.is_some();
         let account = self.judge.account(role)?;
         must!(account.holder.is_none(), "{role:?} is replaced twice");
-        must!(account.told, "a refork that the log was not told of");
+        must!(account.told || agents_turn, "a refork that the log was not told of");
         account.holder = Some((id, now));
         Ok(())
+    }
+
+    /// Is a refork what is due in this slot? If so, is it in time?
+    fn judge_refork(&mut self, role: Role, room: Millis) -> Result<bool, String> {
+        let (now, calm) = (self.now, self.full_strength() && self.judge.operations.op.is_none());
+        let agents_turn =
+            self.judge.operations.op.as_ref().is_some_and(|op| matches!(op.agent, AgentTurn::IsAwaited { .. }));
+        let (refork, late) = (self.policy.refork, self.answers_late);
+        let Ok(account) = self.judge.account(role) else { return Ok(false) };
+        let due = account.due;
+        match role {
+            Role::Agent if agents_turn => {}
+            Role::Spare { .. } => {
+                must!(refork && calm && account.holder.is_none() && now >= due, "a spare at {now}, due at {due}");
+            }
+            Role::Agent | Role::Worker { .. } => {
+                let is_due = now == due || due < now && (now == room || late);
+                if account.holder.is_some() || !refork || !is_due {
+                    must!(role != Role::Agent, "an agent at {now}, which was due at {due}");
+                    return Ok(false);
+                }
+            }
+        }
+        must!(room <= now, "more than 60 reforks in 60 s");
+        Ok(true)
     }
 
     fn judge_kill(&self, id: MemberId) -> Verdict {
@@ -127,7 +158,7 @@ impl World {
         must!(process.killed_at.is_none(), "a second KILL for {process:?}");
         let grace = match process.role {
             Role::Agent => self.policy.agent_close_grace_ms,
-            Role::Worker { .. } => self.policy.worker_close_grace_ms,
+            Role::Worker { .. } | Role::Spare { .. } => self.policy.worker_close_grace_ms,
         };
         let Some(termed_at) = process.termed_at else { return Err(format!("KILL without TERM for {process:?}")) };
         must!(self.now - termed_at >= grace / 2 || self.answers_late, "KILL too soon after TERM for {process:?}");
@@ -135,9 +166,9 @@ impl World {
     }
 
     /// Has it been booting for exactly so long? (Longer, if the answer to its spawn came late.)
-    fn boots_since(&self, id: MemberId, length: Millis) -> bool {
+    pub fn boots_since(&self, id: MemberId, length: Millis) -> bool {
         self.process(id).is_some_and(|process| {
-            let due = process.spawned_at + length;
+            let due = process.let_in_at.unwrap_or(process.spawned_at) + length;
             !process.ready && (self.now == due || self.answers_late && self.now > due)
         })
     }
@@ -174,6 +205,9 @@ impl World {
     }
 
     fn judge_notice(&mut self, notice: &Notice) -> Verdict {
+        if self.judge_operations_notice(notice)? {
+            return Ok(());
+        }
         let running = self.judge.is_running();
         match notice {
             Notice::Died { member, death } => {
@@ -183,6 +217,16 @@ impl World {
                     "early: {notice:?}"
                 );
             }
+            Notice::Left(id) => {
+                let so = self.judge.last_exit.is_some_and(|(last, _)| last == *id);
+                must!(running && so && !self.judge.is_holder(*id), "untrue: {notice:?}");
+            }
+            Notice::Reloading(_)
+            | Notice::Scaling { .. }
+            | Notice::PassedGate(_)
+            | Notice::NoSpares(_)
+            | Notice::SpareTakesOver { .. }
+            | Notice::Done(_) => {}
             Notice::Refork { role, after_ms } => {
                 must!(running && self.policy.refork, "{notice:?} outside of running");
                 let account = self.judge.account(*role)?;
@@ -273,19 +317,30 @@ impl World {
         for process in self.processes.iter().filter(|process| !process.given_up) {
             self.judge_process(process, phase)?;
         }
-        let ready = self.processes.iter().filter(|process| self.lifecycle.is_ready(process.id)).count();
-        let slots = self.judge.accounts.len();
+        self.judge_operations()?;
+        let expected = |account: &&Account| matches!(account.role, Role::Agent) || self.is_wanted(account.role);
+        let holders = self.judge.seats().filter(expected).filter_map(|account| account.holder);
+        let ready = holders.filter(|holder| self.lifecycle.is_ready(holder.0)).count();
+        let slots = self.judge.seats().filter(expected).count();
         must!(self.lifecycle.waiting_for().count() + ready == slots, "waiting_for disagrees with is_ready");
-        let vacant = self.judge.accounts.iter().any(|account| account.holder.is_none());
-        let kept = self.lifecycle.next_timeout().is_some() || !self.policy.refork;
+        let vacant = self.judge.seats().any(|account| account.holder.is_none());
+        let kept =
+            self.lifecycle.next_timeout().is_some() || !self.policy.refork || self.lifecycle.operation().is_some();
         must!(phase != Phase::Running || !vacant || kept, "a slot is empty and nothing is planned");
         Ok(())
     }
 
-    /// How many agents and workers are ready.
-    fn ready(&self) -> (usize, usize) {
-        let ready =
-            self.processes.iter().filter(|process| process.ready && process.open && process.termed_at.is_none());
+    /// Is it the slot of a worker that is there already, while there are to be more?
+    fn is_wanted(&self, role: Role) -> bool {
+        matches!(role, Role::Worker { slot, .. } if slot < self.policy.workers)
+    }
+
+    /// How many agents and workers are ready in their seats.
+    pub fn ready(&self) -> (usize, usize) {
+        let ready = self.processes.iter().filter(|process| {
+            let serves = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
+            serves && self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id))
+        });
         let (agents, workers): (Vec<_>, Vec<_>) = ready.partition(|process| process.role == Role::Agent);
         (agents.len(), workers.len())
     }
@@ -296,7 +351,8 @@ impl World {
         let boots = |agent: bool| {
             self.processes.iter().any(|process| {
                 let waited_for = !process.ready && process.open && process.termed_at.is_none();
-                (process.role == Role::Agent) == agent && waited_for && process.spawned_at < due
+                let seated = self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id));
+                (process.role == Role::Agent) == agent && seated && waited_for && process.spawned_at < due
             })
         };
         let (agents, workers) = self.ready();
@@ -318,7 +374,8 @@ impl World {
         let ready = process.ready && process.open && untouched;
         must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
         // While running, a killed member is waited for as long as it takes.
-        let passing = !ready && (process.killed_at.is_none() || phase > Phase::Running);
+        let waits = process.at_gate && !process.let_in && process.open && untouched;
+        let passing = !ready && !waits && (process.killed_at.is_none() || phase > Phase::Running);
         let agent_waits = phase == Phase::ClosingWorkers && process.role == Role::Agent;
         must!(!passing || agent_waits || self.lifecycle.next_timeout().is_some(), "nobody looks after {process:?}");
         let to_go = match phase {

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use eggctl::lifecycle::{Action, Death, MemberId, Millis, Phase, Policy, Role};
+use eggctl::lifecycle::{Action, Death, Kind, MemberId, Millis, Phase, Policy, Role};
 
+use super::operations::{AgentTurn, Operations};
 use super::world::Process;
 
 /// What the judge remembers of one slot: its own account of who was lost when.
@@ -13,7 +14,8 @@ pub struct Account {
     /// Who is in it, spawned when.
     pub holder: Option<(MemberId, Millis)>,
     pub deaths: u32,
-    pub lost_at: Millis,
+    /// When it may have a new one: the back-off's end.
+    pub due: Millis,
     /// The log has been told of the refork.
     pub told: bool,
 }
@@ -38,17 +40,23 @@ pub struct Judge {
     pub down_since: Option<Millis>,
     /// The master gave up for that.
     pub gave_up_down: bool,
+    pub operations: Operations,
 }
 
 pub fn back_off(deaths: u32) -> Millis {
     [0, 0, 100, 200, 400, 800, 1_600, 3_200].get(deaths as usize).copied().unwrap_or(5_000)
 }
 
+fn is_held_by(account: &Account, id: MemberId) -> bool {
+    account.holder.is_some_and(|holder| holder.0 == id)
+}
+
 impl Judge {
     pub fn new(policy: &Policy) -> Self {
         let world = eggctl::lifecycle::Lifecycle::new(policy.clone());
-        let accounts =
-            world.waiting_for().map(|(role, _)| Account { role, holder: None, deaths: 0, lost_at: 0, told: true });
+        let spares = (0..policy.spares).map(|place| Role::Spare { kind: Kind(0), place });
+        let roles = world.waiting_for().map(|(role, _)| role).chain(spares);
+        let accounts = roles.map(|role| Account { role, holder: None, deaths: 0, due: 0, told: true });
         Self {
             accounts: accounts.collect(),
             reforks: VecDeque::new(),
@@ -64,6 +72,7 @@ impl Judge {
             last_spawn_failure: None,
             down_since: None,
             gave_up_down: false,
+            operations: Operations::default(),
         }
     }
 
@@ -82,7 +91,7 @@ impl Judge {
             {
                 account.holder = None;
                 account.deaths = if lived && now - spawned_at >= 60_000 { 1 } else { account.deaths + 1 };
-                account.lost_at = now;
+                account.due = now + back_off(account.deaths);
                 account.told = false;
             }
         }
@@ -98,6 +107,14 @@ impl Judge {
 
     pub fn saw_exit(&mut self, id: MemberId, death: Death, now: Millis, _processes: &[Process]) {
         self.last_exit = Some((id, death));
+        let agent = self.accounts.iter_mut().find(|account| account.role == Role::Agent && is_held_by(account, id));
+        if let (Some(account), Some(op)) = (agent, &mut self.operations.op)
+            && let AgentTurn::Leaves { since } = op.agent
+        {
+            op.agent = AgentTurn::IsAwaited { since };
+            (account.holder, account.deaths, account.due) = (None, 0, now);
+            return;
+        }
         self.lost(id, now, true);
     }
 
@@ -106,13 +123,25 @@ impl Judge {
         self.lost(id, now, false);
     }
 
+    /// Does it hold a seat?
+    pub fn is_holder(&self, id: MemberId) -> bool {
+        self.accounts.iter().any(|account| is_held_by(account, id))
+    }
+
+    /// The seats that are to be filled at full strength.
+    pub fn seats(&self) -> impl Iterator<Item = &Account> {
+        self.accounts.iter().filter(|account| !matches!(account.role, Role::Spare { .. }))
+    }
+
     pub fn saw_close(&mut self, _signal: i32) {
         self.closes += 1;
     }
 
     /// When the spawn was asked for.
     pub fn spawned_at(&self, id: MemberId) -> Option<Millis> {
-        self.accounts.iter().filter_map(|account| account.holder).find(|holder| holder.0 == id).map(|holder| holder.1)
+        let holders = self.accounts.iter().filter_map(|account| account.holder);
+        let nexts = self.operations.op.iter().flat_map(|op| &op.nexts).map(|next| (next.id, next.spawned_at));
+        holders.chain(nexts).find(|holder| holder.0 == id).map(|holder| holder.1)
     }
 
     pub fn account(&mut self, role: Role) -> Result<&mut Account, String> {

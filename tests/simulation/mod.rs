@@ -26,6 +26,8 @@ mod ending;
 mod exhaustive;
 mod invariants;
 mod judge;
+mod lies;
+mod operations;
 mod random;
 mod scenarios;
 mod world;

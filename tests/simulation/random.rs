@@ -5,10 +5,10 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use eggctl::lifecycle::{Death, Phase, Policy};
+use eggctl::lifecycle::{Death, Phase, Policy, ReloadHow, Wanted};
 
 use super::coverage::Coverage;
-use super::world::{Move, Verdict, World, story};
+use super::world::{Ask, Move, PATIENCE, Verdict, World, story};
 
 /// SplitMix64: a stream of numbers from a seed, good enough for dice.
 struct Dice(u64);
@@ -39,6 +39,7 @@ struct Nature {
     disconnects: u64,
     is_asked_to_close: u64,
     patient: u64,
+    is_asked: u64,
 }
 
 fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String)> {
@@ -48,22 +49,29 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
         workers: 1 + dice.below(8) as u32,
         refork: !dice.one_in(5),
         exit_when_down: dice.one_in(2),
+        spares: 0,
+        cores: 1 + dice.below(6) as u32,
         boot_grace_ms: 1_000 + dice.below(20_000),
         worker_close_grace_ms: dice.below(10_000),
         agent_close_grace_ms: dice.below(10_000),
     };
+    let policy = Policy { spares: if policy.refork { dice.below(3) as u32 } else { 0 }, ..policy };
     let nature = Nature {
         spawn_fails: 2 + dice.below(30),
         dies: 1 + dice.below(30),
         disconnects: 1 + dice.below(60),
         is_asked_to_close: 1 + dice.below(200),
         patient: 1 + dice.below(8),
+        is_asked: 1 + dice.below(30),
     };
     let mut world = if dice.one_in(4) {
         World::new(policy)
     } else {
         World::running(policy.clone(), coverage).map_err(|words| (Box::new(World::new(policy)), words))?
     };
+    world.asks = asks(&mut dice, world.policy.workers).into();
+    world.asks_left = dice.below(12) as u32;
+    world.passes_gate = dice.one_in(6);
     let steps = 20 + dice.below(600);
     for _ in 0..steps {
         if world.lifecycle.phase() == Phase::Ended {
@@ -74,6 +82,26 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
         }
     }
     world.must_end_well(dice.one_in(2), coverage)
+}
+
+/// What may be asked for in this life.
+fn asks(dice: &mut Dice, workers: u32) -> Vec<Ask> {
+    let how = |dice: &mut Dice| ReloadHow {
+        rolling: dice.one_in(2),
+        batch: dice.one_in(3).then(|| 1 + dice.below(9) as u32),
+        agent: dice.one_in(3),
+        patience: PATIENCE,
+    };
+    let count = workers + 3 - dice.below(u64::from(workers) + 3) as u32;
+    let scale =
+        [Wanted::Exactly(count), Wanted::More(1 + dice.below(3) as u32), Wanted::Fewer(1 + dice.below(2) as u32)];
+    let reload = how(dice);
+    vec![
+        Ask::Reload(reload),
+        Ask::Reload(how(dice)),
+        Ask::ReloadByMember(how(dice)),
+        Ask::Scale(scale[dice.below(3) as usize]),
+    ]
 }
 
 /// One thing happens by chance.
@@ -93,7 +121,8 @@ fn chance(world: &mut World, nature: &Nature, dice: &mut Dice, coverage: &mut Co
         Move::Disconnect(_) => nature.disconnects,
         Move::Close => nature.is_asked_to_close,
         Move::StraysEnd => 4,
-        Move::Begin | Move::Answer(_) | Move::Ready(_) | Move::Drain(_) | Move::Wait(_) => 1,
+        Move::Begin | Move::Answer(_) | Move::Ready(_) | Move::AtGate(_) | Move::Drain(_) | Move::Wait(_) => 1,
+        Move::Ask(_) => nature.is_asked,
         Move::Deadline | Move::JustBefore => nature.patient,
     };
     if dice.one_in(rare) {
@@ -136,9 +165,10 @@ fn random_lives_keep_every_invariant() {
 
 fn fail<T>(seed: u64, (world, words): (Box<World>, String)) -> T {
     panic!(
-        "{words}\nat {} ms, {:#?}\nafter:\n  {}\nagain: EGGCTL_SEED={seed} cargo test random_lives",
+        "{words}\nat {} ms, {:#?}\n{:?}\nafter:\n  {}\nagain: EGGCTL_SEED={seed} cargo test random_lives",
         world.now,
         world.lifecycle,
+        world.judge,
         story(&world.trail)
     );
 }

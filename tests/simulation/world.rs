@@ -3,7 +3,10 @@
 use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
-use eggctl::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Phase, Policy, Role};
+use eggctl::lifecycle::{
+    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, Patience, Phase, Policy, ReloadHow,
+    RequestId, Role, Wanted,
+};
 
 use super::coverage::Coverage;
 use super::judge::Judge;
@@ -26,6 +29,13 @@ pub struct Process {
     pub termed_at: Option<Millis>,
     pub killed_at: Option<Millis>,
     pub slow_told: bool,
+    /// It has booted and asked for the address that it is to serve, while it was held.
+    pub at_gate: bool,
+    /// The gate was opened for it, and when.
+    pub let_in: bool,
+    pub let_in_at: Option<Millis>,
+    /// It said that it is ready while it was held.
+    pub passed_gate: bool,
     /// The lifecycle said that it no longer waits for it.
     pub given_up: bool,
 }
@@ -43,6 +53,10 @@ pub enum Move {
     Die(MemberId, Death, u32),
     StraysEnd,
     Close,
+    /// A held member has booted.
+    AtGate(MemberId),
+    /// An operation is asked for.
+    Ask(Ask),
     /// The clock jumps to the next deadline and the master is told of it.
     Deadline,
     /// The clock jumps to the next deadline, but an event comes first.
@@ -50,6 +64,18 @@ pub enum Move {
     /// So much time passes, less than to the next deadline.
     Wait(Millis),
 }
+
+/// What can be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    Reload(ReloadHow),
+    /// As Egg's `reload-worker` does: nobody is answered.
+    ReloadByMember(ReloadHow),
+    Scale(Wanted),
+}
+
+/// How long every operation here waits for members.
+pub const PATIENCE: Patience = Patience { boot_grace_ms: 9_000, drain_grace_ms: 6_000 };
 
 /// The moves that led somewhere, the last one first.
 pub struct Trail(pub Option<Rc<Trail>>, pub Move);
@@ -74,12 +100,18 @@ pub struct World {
     pub trail: Option<Rc<Trail>>,
     /// An answer to a spawn may come late: a breach of contract, to see that even that does no harm.
     pub answers_late: bool,
+    /// What may be asked for, and how often.
+    pub asks: Rc<[Ask]>,
+    pub asks_left: u32,
+    last_request: u32,
+    /// The application listens without asking.
+    pub passes_gate: bool,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.now, &self.lifecycle, &self.processes, self.pending, self.strays, self.strays_killed).hash(state);
-        (self.dead, self.closes, &self.judge).hash(state);
+        (self.dead, self.closes, &self.judge, self.asks_left).hash(state);
     }
 }
 
@@ -98,6 +130,10 @@ impl World {
             closes: 0,
             trail: None,
             answers_late: false,
+            asks: Rc::new([]),
+            asks_left: 0,
+            last_request: 0,
+            passes_gate: false,
         }
     }
 
@@ -137,8 +173,12 @@ impl World {
             moves.push(Move::Begin);
         }
         for process in &self.processes {
-            if process.open && !process.ready {
+            let held = self.lifecycle.is_held(process.id);
+            if process.open && !process.ready && (!held || self.passes_gate && !process.at_gate) {
                 moves.push(Move::Ready(process.id));
+            }
+            if process.open && held && !process.at_gate && !self.passes_gate {
+                moves.push(Move::AtGate(process.id));
             }
             if process.open && process.asked_to_drain && !process.drained {
                 moves.push(Move::Drain(process.id));
@@ -156,6 +196,9 @@ impl World {
         if self.closes < 3 {
             moves.push(Move::Close);
         }
+        if self.asks_left > 0 {
+            moves.extend(self.asks.iter().map(|ask| Move::Ask(*ask)));
+        }
         if let Some(due) = self.lifecycle.next_timeout() {
             moves.push(Move::Deadline);
             if due > self.now {
@@ -172,11 +215,19 @@ impl World {
             Move::Begin => self.tell(Event::Begin, coverage)?,
             Move::Answer(works) => self.answer(works, coverage)?,
             Move::Ready(id) => {
+                let held = self.lifecycle.is_held(id);
                 if let Some(process) = self.process_mut(id) {
                     process.ready = true;
+                    process.passed_gate = held;
                 }
+                self.judge_seats(Some(id));
                 self.tell(Event::Ready(id), coverage)?;
             }
+            Move::AtGate(id) => {
+                self.mark(id, |process, _| process.at_gate = true);
+                self.tell(Event::AtGate(id), coverage)?;
+            }
+            Move::Ask(ask) => self.ask(ask, coverage)?,
             Move::Drain(id) => {
                 if let Some(process) = self.process_mut(id) {
                     process.drained = true;
@@ -184,6 +235,7 @@ impl World {
                 self.tell(Event::Drained(id), coverage)?;
             }
             Move::Disconnect(id) => {
+                self.note_fault(id);
                 if let Some(process) = self.process_mut(id) {
                     process.open = false;
                     self.judge.saw_disconnect(id, self.now, &self.processes);
@@ -192,6 +244,7 @@ impl World {
             }
             Move::Die(id, death, left) => {
                 self.strays += left;
+                self.note_fault(id);
                 self.judge.saw_exit(id, death, self.now, &self.processes);
                 let given_up = self.process(id).is_some_and(|process| process.given_up);
                 self.processes.retain(|process| process.id != id);
@@ -224,6 +277,31 @@ impl World {
             self.let_time_tell(coverage)?;
         }
         self.judge_state()
+    }
+
+    /// A worker that serves is about to be lost.
+    fn note_fault(&mut self, id: MemberId) {
+        let serves = |process: &Process| process.ready && process.open && process.termed_at.is_none();
+        if self.process(id).is_some_and(|process| serves(process) && !process.asked_to_drain) {
+            self.fault_takes_one();
+        }
+    }
+
+    fn ask(&mut self, ask: Ask, coverage: &mut Coverage) -> Verdict {
+        self.asks_left = self.asks_left.saturating_sub(1);
+        self.last_request += 1;
+        let request = match ask {
+            Ask::ReloadByMember(_) => RequestId::NOBODY,
+            Ask::Reload(_) | Ask::Scale(_) => {
+                self.judge.operations.requests.push(RequestId(self.last_request));
+                RequestId(self.last_request)
+            }
+        };
+        let event = match ask {
+            Ask::Reload(how) | Ask::ReloadByMember(how) => Event::Reload { request, how },
+            Ask::Scale(wanted) => Event::Scale { request, wanted, patience: PATIENCE },
+        };
+        self.tell(event, coverage)
     }
 
     /// The shell tells an event and performs the actions.
@@ -272,16 +350,24 @@ impl World {
                     self.strays_killed |= kill;
                     looks_for_strays = true;
                 }
-                Action::Notice(eggctl::lifecycle::Notice::AgentSlow(id)) => {
+                Action::OpenGate(id) => {
+                    self.mark(id, |process, now| (process.let_in, process.let_in_at) = (true, Some(now)));
+                    let role = self.lifecycle.role(id);
+                    if let (Some(process), Some(role)) = (self.process_mut(id), role) {
+                        process.role = role;
+                    }
+                }
+                Action::Notice(Notice::AgentSlow(id)) => {
                     self.mark(id, |process, _| process.slow_told = true);
                 }
-                Action::Notice(eggctl::lifecycle::Notice::GivenUp(id)) => {
+                Action::Notice(Notice::GivenUp(id)) => {
                     self.mark(id, |process, _| process.given_up = true);
                 }
                 Action::CloseListeners
                 | Action::AnnounceReady
                 | Action::AnnounceFailure(_)
                 | Action::AnnounceStopped(_)
+                | Action::Answer { .. }
                 | Action::Notice(_)
                 | Action::Exit(_) => {}
             }
@@ -314,6 +400,10 @@ impl World {
             termed_at: None,
             killed_at: None,
             slow_told: false,
+            at_gate: false,
+            let_in: false,
+            let_in_at: None,
+            passed_gate: false,
             given_up: false,
         });
         self.tell(Event::Spawned(id), coverage)
@@ -327,61 +417,10 @@ impl World {
         }
     }
 
-    /// Something untrue or late is told: it must change nothing.
-    fn claim(&self, event: Event, coverage: &mut Coverage) -> Verdict {
-        self.claim_to(&mut self.lifecycle.clone(), event, coverage)
-    }
-
-    fn claim_to(&self, copy: &mut Lifecycle, event: Event, coverage: &mut Coverage) -> Verdict {
-        coverage.claimed(self.lifecycle.phase(), event);
-        let mut actions = Vec::new();
-        copy.handle(event, self.now, &mut actions);
-        if *copy == self.lifecycle && actions.is_empty() {
-            return Ok(());
-        }
-        Err(format!("{event:?} is late or untrue, and yet: {actions:?}"))
-    }
-
-    /// Every event that is late or untrue now is told, and must change nothing.
-    pub fn tell_lies(&self, coverage: &mut Coverage) -> Verdict {
-        if self.pending.is_some() || self.lifecycle.next_timeout().is_some_and(|due| due <= self.now) {
-            return Ok(()); // Nothing comes before the answer; and a deadline that is due would act.
-        }
-        let (copy, death) = (&mut self.lifecycle.clone(), Death::Code(1));
-        for id in [MemberId(0), MemberId(9_999_999)].into_iter().chain(self.dead) {
-            for event in [Event::Ready(id), Event::Drained(id), Event::Disconnected(id), Event::Spawned(id)] {
-                self.claim_to(copy, event, coverage)?;
-            }
-            self.claim_to(copy, Event::SpawnFailed { member: id, transient: true }, coverage)?;
-            self.claim_to(copy, Event::Exited { member: id, death }, coverage)?;
-        }
-        for process in self.processes.iter().filter(|process| !process.given_up) {
-            self.claim_to(copy, Event::Spawned(process.id), coverage)?;
-            self.claim_to(copy, Event::SpawnFailed { member: process.id, transient: false }, coverage)?;
-            if process.ready || !process.open {
-                self.claim_to(copy, Event::Ready(process.id), coverage)?;
-            }
-            if !process.asked_to_drain || process.drained {
-                self.claim_to(copy, Event::Drained(process.id), coverage)?;
-            }
-            if !process.open {
-                self.claim_to(copy, Event::Disconnected(process.id), coverage)?;
-            }
-        }
-        if self.lifecycle.phase() != Phase::New {
-            self.claim_to(copy, Event::Begin, coverage)?;
-        }
-        if self.lifecycle.phase() != Phase::ClosingStrays {
-            self.claim_to(copy, Event::Alone, coverage)?;
-        }
-        Ok(())
-    }
-
     /// Every slot has a ready member that is not on its way out.
     pub fn full_strength(&self) -> bool {
-        let strong =
-            self.processes.iter().filter(|process| process.ready && process.open && process.termed_at.is_none());
-        strong.count() == usize::from(self.policy.agent) + self.policy.workers as usize
+        let (agents, workers) = self.ready();
+        agents == usize::from(self.policy.agent) && workers == self.policy.workers as usize
     }
 }
 

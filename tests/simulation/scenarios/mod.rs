@@ -40,6 +40,8 @@ fn policy(agent: bool, workers: u32) -> Policy {
         agent,
         workers,
         refork: true,
+        spares: 0,
+        cores: 1,
         exit_when_down: false,
         boot_grace_ms: 20_000,
         worker_close_grace_ms: 5_000,

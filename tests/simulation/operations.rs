@@ -1,0 +1,341 @@
+//! What the judge knows of reload, scale and spares: its own account of who may take whose seat when.
+
+use eggctl::lifecycle::{MemberId, Millis, Notice, Outcome, Patience, ReloadHow, RequestId, Role, StartFailure};
+
+use super::judge::Account;
+use super::world::{Verdict, World};
+
+/// A new member that waits to take a seat.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Next {
+    pub role: Role,
+    pub id: MemberId,
+    pub spawned_at: Millis,
+    ready: bool,
+}
+
+/// The operation under way, as the judge sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Op {
+    /// How it reloads; none: it scales.
+    reload: Option<ReloadHow>,
+    from: u32,
+    to: u32,
+    /// Since it was asked for so, or since somebody passed the gate.
+    rolling: bool,
+    /// Whose seats are to be taken.
+    wanting: Vec<Role>,
+    pub nexts: Vec<Next>,
+    replaced: u32,
+    /// So many workers are ready at least, but for those that faults have taken.
+    pub floor: usize,
+    pub agent: AgentTurn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AgentTurn {
+    Stays,
+    Leaves { since: Millis },
+    IsAwaited { since: Millis },
+    IsBack { after_ms: Millis },
+}
+
+/// What the judge remembers of operations.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Operations {
+    pub op: Option<Op>,
+    /// Who asked and is not answered.
+    pub requests: Vec<RequestId>,
+    /// Those whose gate may be opened: the application passed it, or they take over.
+    pub may_enter: Vec<MemberId>,
+}
+
+impl Op {
+    pub fn patience(&self) -> Patience {
+        self.reload.map_or(super::world::PATIENCE, |how| how.patience)
+    }
+
+    /// All seats that it wanted are taken.
+    fn all_seated(&self) -> bool {
+        self.wanting.is_empty()
+    }
+}
+
+impl World {
+    /// A ready worker was lost by a fault.
+    pub fn fault_takes_one(&mut self) {
+        if let Some(op) = &mut self.judge.operations.op {
+            op.floor = op.floor.saturating_sub(1);
+        }
+    }
+
+    pub fn judge_begin(&mut self, reload: Option<ReloadHow>, from: u32, to: u32) -> Verdict {
+        must!(self.judge.is_running(), "an operation begins outside of running");
+        must!(self.judge.operations.op.is_none(), "an operation begins while another is under way");
+        must!(from == self.policy.workers, "{from} workers, but it were {}", self.policy.workers);
+        // With fewer slots it is the last ones that go, whoever is in them.
+        let floor = if to < from { 0 } else { self.ready().1 };
+        let worker = |slot| Role::Worker { kind: eggctl::lifecycle::Kind(0), slot };
+        let wanting = if reload.is_some() { (0..from).map(worker).collect() } else { (from..to).map(worker).collect() };
+        if to < from {
+            self.policy.workers = to;
+            self.judge.accounts.retain(|account| (to..from).all(|slot| account.role != worker(slot)));
+        }
+        let rolling = reload.is_none_or(|how| how.rolling);
+        let agent = AgentTurn::Stays;
+        self.judge.operations.op =
+            Some(Op { reload, from, to, rolling, wanting, nexts: Vec::new(), replaced: 0, floor, agent });
+        Ok(())
+    }
+
+    /// A spawn that is no refork: it must be the operation's.
+    pub fn judge_spawn_of_operation(&mut self, id: MemberId, role: Role) -> Verdict {
+        let (now, refork) = (self.now, self.policy.refork);
+        let spare_cores = self.policy.cores.saturating_sub(self.policy.workers).max(1);
+        let Some(op) = &mut self.judge.operations.op else {
+            return Err(format!(
+                "{role:?} is spawned at {now}: no refork is due and no operation is under way ({refork})"
+            ));
+        };
+        must!(op.wanting.contains(&role), "{role:?} is spawned, and the operation does not want it");
+        must!(op.nexts.iter().all(|next| next.role != role), "two new members for {role:?}");
+        let batch = op.reload.and_then(|how| how.batch).unwrap_or(spare_cores).max(1);
+        let at_gate = |id| self.processes.iter().any(|process| process.id == id && process.at_gate);
+        let booting = op.nexts.iter().filter(|next| !at_gate(next.id)).count();
+        must!(booting < batch as usize, "{booting} boot already, and {batch} may");
+        op.nexts.push(Next { role, id, spawned_at: now, ready: false });
+        Ok(())
+    }
+
+    /// A member has said that it is ready: does it take a seat?
+    pub fn judge_seats(&mut self, ready: Option<MemberId>) {
+        let now = self.now;
+        let Some(op) = &mut self.judge.operations.op else { return };
+        for next in op.nexts.iter_mut().filter(|next| Some(next.id) == ready) {
+            next.ready = true;
+        }
+        let all = op.wanting.iter().all(|role| op.nexts.iter().any(|next| next.role == *role && next.ready));
+        if !op.rolling && !all {
+            return;
+        }
+        for next in op.nexts.extract_if(.., |next| next.ready) {
+            op.wanting.retain(|role| *role != next.role);
+            op.replaced += 1;
+            let holder = Some((next.id, next.spawned_at));
+            let seated = Account { role: next.role, holder, deaths: 0, due: now, told: true };
+            match self.judge.accounts.iter_mut().find(|account| account.role == next.role) {
+                Some(account) => *account = seated,
+                None => self.judge.accounts.push(seated),
+            }
+        }
+        if op.all_seated() && op.reload.is_some() {
+            let spares = self.judge.accounts.iter_mut();
+            for account in spares.filter(|account| matches!(account.role, Role::Spare { .. })) {
+                *account = Account { holder: None, deaths: 0, due: now, told: true, ..account.clone() };
+            }
+            if op.agent == AgentTurn::Stays && op.reload.is_some_and(|how| how.agent) {
+                let agent = self.judge.accounts.iter().find(|account| account.role == Role::Agent);
+                op.agent = match agent.and_then(|agent| agent.holder) {
+                    Some(_) => AgentTurn::Leaves { since: now },
+                    None => AgentTurn::IsAwaited { since: now },
+                };
+            }
+        }
+        if let AgentTurn::IsAwaited { since } = op.agent
+            && self.processes.iter().any(|process| Some(process.id) == ready && process.role == Role::Agent)
+        {
+            op.agent = AgentTurn::IsBack { after_ms: now - since };
+        }
+    }
+
+    /// Who is asked to go while nobody closes has lost its seat first; the agent when its turn is.
+    pub fn judge_leave(&mut self, id: MemberId, role: Role) -> Verdict {
+        if role == Role::Agent {
+            return Ok(());
+        }
+        let holds = self.judge.accounts.iter().any(|account| account.holder.is_some_and(|holder| holder.0 == id));
+        must!(!holds, "{id:?} has its seat, and is asked to go");
+        Ok(())
+    }
+
+    pub fn judge_open_gate(&self, id: MemberId) -> Verdict {
+        let Some(process) = self.process(id) else { return Err(format!("the gate is opened for {id:?}, who is gone")) };
+        must!(process.at_gate && !process.let_in, "the gate is opened for {process:?}");
+        let operations = &self.judge.operations;
+        let at_gate = |id| self.processes.iter().any(|process| process.id == id && process.at_gate);
+        let all_there = operations.op.as_ref().is_some_and(|op| {
+            let there = |role: &Role| op.nexts.iter().any(|next| next.role == *role && at_gate(next.id));
+            op.nexts.iter().any(|next| next.id == id) && op.wanting.iter().all(there)
+        });
+        let rolling = operations.op.as_ref().is_some_and(|op| op.rolling && op.nexts.iter().any(|next| next.id == id));
+        must!(all_there || rolling || operations.may_enter.contains(&id), "{process:?} is let in before its turn");
+        Ok(())
+    }
+
+    /// A spare takes the place of who was lost.
+    pub fn judge_take_over(&mut self, spare: MemberId, role: Role) -> Verdict {
+        must!(self.process(spare).is_some_and(|process| process.at_gate && !process.let_in), "{spare:?} does not wait");
+        must!(self.policy.refork && self.judge.is_running(), "a spare takes over outside of running");
+        let now = self.now;
+        let lost = self.judge.account(role)?;
+        must!(lost.holder.is_none() && !lost.told, "nobody was lost in {role:?}");
+        let refill = lost.due;
+        let held = |account: &&mut Account| account.holder.is_some_and(|holder| holder.0 == spare);
+        let Some(place) = self.judge.accounts.iter_mut().find(held) else {
+            return Err(format!("{spare:?} is no spare"));
+        };
+        let holder = place.holder.take();
+        (place.due, place.told) = (refill, true);
+        let lost = self.judge.account(role)?;
+        (lost.holder, lost.told, lost.due) = (holder, true, now);
+        self.judge.operations.may_enter.push(spare);
+        Ok(())
+    }
+
+    pub fn judge_no_spares(&mut self, id: MemberId) -> Verdict {
+        must!(self.process(id).is_some_and(|process| process.passed_gate), "{id:?} has passed no gate");
+        for account in self.judge.accounts.iter_mut().filter(|account| matches!(account.role, Role::Spare { .. })) {
+            (account.holder, account.due, account.told) = (None, Millis::MAX, true);
+        }
+        Ok(())
+    }
+
+    pub fn judge_passed_gate(&mut self, id: MemberId) -> Verdict {
+        must!(self.process(id).is_some_and(|process| process.passed_gate), "{id:?} has passed no gate");
+        let Some(op) = &mut self.judge.operations.op else { return Err("the gate is passed for nothing".to_owned()) };
+        op.rolling = true;
+        self.judge_seats(None);
+        Ok(())
+    }
+
+    /// An operation is over.
+    pub fn judge_done(&mut self, outcome: Outcome) -> Verdict {
+        let Some(op) = self.judge.operations.op.take() else { return Err(format!("{outcome:?} of nothing")) };
+        match outcome {
+            Outcome::Reloaded { workers, rolling, without_agent_ms } => {
+                let how = op.reload.ok_or("a scale has reloaded")?;
+                must!(op.all_seated() && op.nexts.is_empty(), "reloaded, but {:?} are not", op.wanting);
+                must!(workers == self.policy.workers && rolling == op.rolling, "untrue: {outcome:?} of {op:?}");
+                let agent = match op.agent {
+                    AgentTurn::IsBack { after_ms } => Some(after_ms),
+                    _ => None,
+                };
+                must!(agent == without_agent_ms && agent.is_some() == how.agent, "untrue: {outcome:?} of {op:?}");
+                self.nobody_is_leaving(outcome)?;
+            }
+            Outcome::Scaled { from, to } => {
+                must!(op.reload.is_none() && (from, to) == (op.from, op.to), "untrue: {outcome:?} of {op:?}");
+                must!(op.all_seated(), "scaled, but {:?} are not there", op.wanting);
+                self.policy.workers = to;
+                self.nobody_is_leaving(outcome)?;
+            }
+            Outcome::Failed { failure, replaced } => {
+                must!(replaced == op.replaced, "{replaced} replaced, but it were {}", op.replaced);
+                must!(op.rolling || replaced == 0 || op.agent != AgentTurn::Stays, "half a generation: {op:?}");
+                self.judge_failure(failure, &op)?;
+                if op.reload.is_none() {
+                    let new = |role: Role| matches!(role, Role::Worker { slot, .. } if slot >= op.from);
+                    self.judge.accounts.retain(|account| !new(account.role));
+                }
+            }
+            Outcome::Interrupted => must!(self.closes > 0 || self.judge.gave_up_down, "nobody interrupts"),
+            Outcome::Refused(_) => return Err("refused after it was begun".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn nobody_is_leaving(&self, outcome: Outcome) -> Verdict {
+        let leaves = |process: &&super::world::Process| process.asked_to_drain && process.killed_at.is_none();
+        let in_seat =
+            |id| self.judge.accounts.iter().any(|account| account.holder.is_some_and(|holder| holder.0 == id));
+        let left = self.processes.iter().filter(leaves).find(|process| !in_seat(process.id));
+        must!(left.is_none(), "{outcome:?}, but {left:?} is leaving");
+        Ok(())
+    }
+
+    fn judge_failure(&self, failure: StartFailure, op: &Op) -> Verdict {
+        let id = failure.member();
+        let new = op.nexts.iter().any(|next| next.id == id);
+        let agent = matches!(op.agent, AgentTurn::IsAwaited { .. });
+        must!(new || agent, "{failure:?} is about nobody of {op:?}");
+        match failure {
+            StartFailure::Died { member, death } => {
+                must!(self.judge.last_exit == Some((member, death)), "untrue: {failure:?}")
+            }
+            StartFailure::SpawnFailed(member) => {
+                must!(self.judge.last_spawn_failure == Some(member), "untrue: {failure:?}")
+            }
+            StartFailure::Disconnected(member) => {
+                must!(self.process(member).is_some_and(|process| !process.open), "untrue: {failure:?}");
+            }
+            StartFailure::NotReady(member) => {
+                let grace_ms = if new { op.patience().boot_grace_ms } else { self.policy.boot_grace_ms };
+                must!(self.boots_since(member, grace_ms), "untrue or not in time: {failure:?}");
+            }
+        }
+        Ok(())
+    }
+
+    pub fn judge_answer(&mut self, request: RequestId, outcome: Outcome) -> Verdict {
+        let requests = &mut self.judge.operations.requests;
+        let Some(position) = requests.iter().position(|one| *one == request) else {
+            return Err(format!("{request:?} is answered without having asked, or twice"));
+        };
+        requests.remove(position);
+        if let Outcome::Refused(refusal) = outcome {
+            use eggctl::lifecycle::Refusal;
+            let (running, op) = (self.judge.is_running(), self.judge.operations.op.as_ref());
+            let so = match refusal {
+                Refusal::Starting => self.judge.announced.is_none() && !self.judge.is_closing(),
+                Refusal::Closing => self.judge.is_closing(),
+                Refusal::Reloading => op.is_some_and(|op| op.reload.is_some()),
+                Refusal::Scaling => op.is_some_and(|op| op.reload.is_none()),
+                Refusal::Count => true,
+                Refusal::NoAgent => running && !self.policy.agent,
+            };
+            must!(so, "untrue: {refusal:?}");
+        }
+        Ok(())
+    }
+
+    /// What must be so after every turn.
+    pub fn judge_operations(&self) -> Verdict {
+        let operations = &self.judge.operations;
+        must!(
+            operations.op.is_some() == self.lifecycle.operation().is_some(),
+            "operation: {:?}",
+            self.lifecycle.operation()
+        );
+        must!(operations.op.is_some() || operations.requests.is_empty(), "{:?} hang", operations.requests);
+        let Some(op) = &operations.op else { return Ok(()) };
+        let serving = |process: &&super::world::Process| {
+            process.role != Role::Agent
+                && process.ready
+                && process.open
+                && process.termed_at.is_none()
+                && !process.asked_to_drain
+        };
+        let serving = self.processes.iter().filter(serving).count();
+        must!(serving >= op.floor, "{serving} workers serve, and it were {}", op.floor);
+        let progress = self.lifecycle.progress().ok_or("no progress")?;
+        must!(progress.ready as usize <= op.replaced as usize + op.nexts.len(), "wrong: {progress:?}");
+        Ok(())
+    }
+
+    /// Judges the notices that are about operations; true when it is one of them.
+    pub fn judge_operations_notice(&mut self, notice: &Notice) -> Result<bool, String> {
+        match notice {
+            Notice::Reloading(how) => {
+                let workers = self.policy.workers;
+                self.judge_begin(Some(*how), workers, workers)?;
+            }
+            Notice::Scaling { from, to } => self.judge_begin(None, *from, *to)?,
+            Notice::PassedGate(id) => self.judge_passed_gate(*id)?,
+            Notice::NoSpares(id) => self.judge_no_spares(*id)?,
+            Notice::SpareTakesOver { spare, role } => self.judge_take_over(*spare, *role)?,
+            Notice::Done(outcome) => self.judge_done(*outcome)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
