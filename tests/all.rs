@@ -9,6 +9,7 @@ mod cancel;
 mod close;
 mod cluster;
 mod codec;
+mod continuity;
 mod control;
 mod egg;
 mod egg_close;

@@ -11,6 +11,7 @@
 pub mod egg;
 pub mod http;
 mod installed;
+pub mod load;
 mod namespace;
 pub mod processes;
 mod product;
