@@ -8,10 +8,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use eggctl::lifecycle::{Death, Policy};
+use eggctl::lifecycle::{Death, Policy, ReloadHow, Wanted};
 
 use super::coverage::Coverage;
-use super::world::{World, story};
+use super::world::{Ask, PATIENCE, World, story};
 
 const DEPTH: u32 = 7;
 
@@ -32,13 +32,13 @@ fn policy(agent: bool, workers: u32, refork: bool) -> Policy {
     }
 }
 
-/// Walks all states that can be reached from here in [`DEPTH`] moves; returns how many.
-fn walk(start: World, coverage: &mut Coverage) -> usize {
+/// Walks all states that can be reached from here in so many moves; returns how many.
+fn walk(start: World, depth: u32, coverage: &mut Coverage) -> usize {
     let hasher = BuildHasherDefault::<DefaultHasher>::new();
     let mut seen = HashSet::new();
     start.tell_lies(coverage).unwrap_or_else(|words| fail(&start, &words));
     let mut level = vec![start];
-    for left in (0..DEPTH).rev() {
+    for left in (0..depth).rev() {
         let mut next_level = Vec::new();
         while let Some(world) = level.pop() {
             for next in world.moves(&[Death::Code(0)], &[0]) {
@@ -78,6 +78,10 @@ struct Case {
     agent: bool,
     refork: bool,
     start: Start,
+    /// What may be asked for, once.
+    ask: Option<Ask>,
+    spares: u32,
+    passes_gate: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +90,15 @@ enum Start {
     FullStrength,
     /// Full strength, and a process in the tree that is no member.
     WithStray,
+}
+
+impl Case {
+    /// The widest worlds are walked one move less deep, but for the long form.
+    fn depth(&self) -> u32 {
+        let long = std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1");
+        let wide = self.ask.is_some() || self.workers == 2 && self.refork;
+        if wide && !long { DEPTH - 1 } else { DEPTH }
+    }
 }
 
 /// The largest first, so that threads end together. What strays do, one worker shows.
@@ -99,15 +112,44 @@ fn cases() -> Vec<Case> {
         (1, Start::Nothing),
     ] {
         for (agent, refork) in [(true, true), (true, false), (false, true), (false, false)] {
-            cases.push(Case { workers, agent, refork, start });
+            cases.push(Case { workers, agent, refork, start, ask: None, spares: 0, passes_gate: false });
         }
     }
     cases
 }
 
+/// Each operation from full strength and during a start, with spares and without, and one that passes the gate.
+fn operations() -> Vec<Case> {
+    let how = ReloadHow { patience: PATIENCE, ..ReloadHow::default() };
+    let rolling = Ask::Reload(ReloadHow { rolling: true, agent: true, ..how });
+    let all_at_once = Ask::ReloadByMember(ReloadHow { rolling: true, batch: Some(u32::MAX), ..how });
+    let plain = |workers, ask| Case {
+        workers,
+        agent: false,
+        refork: true,
+        start: Start::FullStrength,
+        ask: Some(ask),
+        spares: 0,
+        passes_gate: false,
+    };
+    let scales = [Ask::Scale(Wanted::More(1)), Ask::Scale(Wanted::Fewer(1))];
+    let mut cases = vec![
+        plain(2, Ask::Reload(how)),
+        Case { passes_gate: true, ..plain(2, Ask::Reload(how)) },
+        Case { refork: false, ..plain(2, all_at_once) },
+        Case { agent: true, ..plain(1, rolling) },
+        Case { spares: 1, ..plain(1, Ask::Reload(how)) },
+        Case { spares: 1, passes_gate: true, ..plain(1, Ask::Reload(how)) },
+        Case { start: Start::Nothing, agent: true, ..plain(1, rolling) },
+    ];
+    cases.extend(scales.map(|scale| plain(2, scale)));
+    cases.extend(scales.map(|scale| Case { start: Start::Nothing, agent: true, ..plain(1, scale) }));
+    cases
+}
+
 fn explore(case: Case, coverage: &mut Coverage) {
     let began = Instant::now();
-    let policy = policy(case.agent, case.workers, case.refork);
+    let policy = Policy { spares: case.spares, ..policy(case.agent, case.workers, case.refork) };
     let mut world = match case.start {
         Start::Nothing => World::new(policy),
         Start::FullStrength | Start::WithStray => {
@@ -115,13 +157,17 @@ fn explore(case: Case, coverage: &mut Coverage) {
         }
     };
     world.strays = u32::from(matches!(case.start, Start::WithStray));
-    let states = walk(world, coverage);
+    world.asks = case.ask.as_slice().into();
+    world.asks_left = u32::from(case.ask.is_some());
+    world.passes_gate = case.passes_gate;
+    let states = walk(world, case.depth(), coverage);
     println!("{case:?}: {states} states, {:.1?}", began.elapsed());
 }
 
 #[test]
 fn every_order_of_events_keeps_every_invariant() {
-    let (cases, next, coverage) = (cases(), AtomicUsize::new(0), Mutex::new(Coverage::default()));
+    let (cases, next, coverage) =
+        ([cases(), operations()].concat(), AtomicUsize::new(0), Mutex::new(Coverage::default()));
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -148,7 +194,7 @@ fn even_a_late_answer_to_a_spawn_breaks_nothing() {
         let running = World::running(policy.clone(), &mut coverage).expect("a start without faults works");
         for mut world in [World::new(policy), running] {
             world.answers_late = true;
-            walk(world, &mut coverage);
+            walk(world, DEPTH, &mut coverage);
         }
     }
 }

@@ -98,6 +98,9 @@ impl Judge {
     }
 
     pub fn saw_disconnect(&mut self, id: MemberId, now: Millis, processes: &[Process]) {
+        for next in self.operations.op.iter_mut().flat_map(|op| &mut op.nexts).filter(|next| next.id == id) {
+            next.ready = false;
+        }
         // A worker that is not being ended is lost when its channel closes; everybody else when the process is gone.
         let worker = processes.iter().find(|process| process.id == id && process.role != Role::Agent);
         if self.is_running() && worker.is_some_and(|process| process.termed_at.is_none()) {

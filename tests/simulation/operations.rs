@@ -11,7 +11,8 @@ pub struct Next {
     pub role: Role,
     pub id: MemberId,
     pub spawned_at: Millis,
-    ready: bool,
+    /// It is ready, and its channel open.
+    pub ready: bool,
 }
 
 /// The operation under way, as the judge sees it.
