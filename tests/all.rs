@@ -25,6 +25,7 @@ mod master_killed;
 mod messages;
 mod parity;
 mod refork;
+mod reload;
 mod same_title;
 mod simulation;
 mod start_daemon;

@@ -132,6 +132,8 @@ pub enum Notice {
     PassedGate(MemberId),
     /// This spare listened without asking: the application cannot have spares. It is dismissed, and no other follows.
     NoSpares(MemberId),
+    /// This spare has booted and waits at the gate.
+    SpareWaits(MemberId),
     /// This spare takes the place of a worker that was lost.
     SpareTakesOver {
         /// Which.

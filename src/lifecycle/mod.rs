@@ -144,7 +144,7 @@ impl Lifecycle {
             Event::Spawned(id) => self.spawned(id, now, actions),
             Event::SpawnFailed { member, transient: _ } => self.spawn_failed(member, now, actions),
             Event::Ready(id) => self.ready(id, now, actions),
-            Event::AtGate(id) => self.at_gate(id),
+            Event::AtGate(id) => self.at_gate(id, actions),
             Event::Drained(id) => self.drained(id, now, actions),
             Event::Disconnected(id) => self.disconnected(id, now, actions),
             Event::Exited { member, death } => self.exited(member, death, now, actions),
@@ -308,10 +308,15 @@ impl Lifecycle {
         }
     }
 
-    fn at_gate(&mut self, id: MemberId) {
+    fn at_gate(&mut self, id: MemberId, actions: &mut Vec<Action>) {
         let Some(member) = self.member_mut(id).filter(|member| member.held) else { return };
         match member.state {
-            State::Booting { slow_told: _ } => member.state = State::Waiting,
+            State::Booting { slow_told: _ } => {
+                member.state = State::Waiting;
+                if matches!(member.role, Role::Spare { kind: _, place: _ }) {
+                    actions.push(Action::Notice(Notice::SpareWaits(id)));
+                }
+            }
             // It asks for a second address, or is on its way out.
             State::Spawning
             | State::Waiting

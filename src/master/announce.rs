@@ -20,6 +20,9 @@ impl Master {
         } else {
             roster.agent = Some(pid);
             self.announce_to(Happening::AgentReady, &roster, None);
+            for frame in self.carried.kept.take() {
+                self.send_to(member, &frame);
+            }
         }
     }
 

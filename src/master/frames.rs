@@ -4,7 +4,7 @@ use crate::app;
 use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
-use crate::lifecycle::{Event, MemberId, Patience, ReloadHow, RequestId, Role, Standing};
+use crate::lifecycle::{Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage, Standing};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 
@@ -213,6 +213,14 @@ impl Master {
                 let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
                 return self.send_to_parent(frame);
             }
+            Receiver::Agent if self.agent_is_replaced() => {
+                let frame = outbound::relayed(envelope.text, envelope.bare, route.from, route.to);
+                if !self.carried.kept.keep(frame) {
+                    let text = "a message to the agent is dropped: too many came while it is replaced";
+                    self.notices.once_a_minute(Often::QueueFull, clock::monotonic_ms(), text);
+                }
+                return;
+            }
             Receiver::Agent => members.iter().filter(|(_, one)| !one.is_worker()).map(|(id, _)| id).collect(),
             Receiver::Workers => members.iter().filter(|(_, one)| one.is_worker()).map(|(id, _)| id).collect(),
             // Egg 4's worker id is the pid too, as long as workers are processes.
@@ -227,6 +235,10 @@ impl Master {
                 self.send_to(receiver, &frame);
             }
         }
+    }
+
+    fn agent_is_replaced(&self) -> bool {
+        self.carried.lifecycle.progress().is_some_and(|progress| progress.stage == Stage::Agent)
     }
 
     pub(super) fn send_to(&mut self, receiver: MemberId, frame: &Frame) {

@@ -3,7 +3,7 @@
 //! * [`poll`] is epoll; [`channel`] one member's channel; [`members`] the table of the living.
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
-//! * [`gate`] is where new workers and spares wait until they may serve.
+//! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
 //! * [`announce`] is what the master says in Egg's words.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
@@ -12,6 +12,7 @@ mod channel;
 mod control;
 mod frames;
 mod gate;
+mod kept;
 mod listeners;
 mod members;
 mod notices;
@@ -41,6 +42,7 @@ use crate::sys::spawn::{self, Ended};
 use channel::{Channel, Reading};
 use control::Control;
 use gate::Gate;
+use kept::Kept;
 use listeners::{Listeners, Outcome};
 use members::Members;
 use notices::{Level, Notices, Often};
@@ -56,6 +58,7 @@ struct Carried {
     members: Members,
     listeners: Listeners,
     gate: Gate,
+    kept: Kept,
     /// The ready channel, as long as the parent holds its end.
     parent: Option<Channel>,
     /// Held for the master's life, never read.
@@ -303,13 +306,13 @@ impl Master {
     }
 
     fn tell_progress(&mut self) {
-        let Carried { lifecycle, members, options, parent, .. } = &mut self.carried;
+        let Carried { lifecycle, members, parent, .. } = &mut self.carried;
         let Some(channel) = parent else { return };
         let ready = |id: MemberId| lifecycle.is_ready(id);
         let progress = Progress {
             agent: members.iter().find(|(_, one)| !one.is_worker()).map(|(_, one)| one.pid),
             ready: members.iter().filter(|(id, one)| one.is_worker() && ready(*id)).map(|(_, one)| one.pid).collect(),
-            workers: options.workers,
+            workers: lifecycle.workers(),
             waiting: members
                 .iter()
                 .filter(|(id, _)| !ready(*id))

@@ -6,7 +6,7 @@ use crate::app;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report};
-use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
+use crate::lifecycle::{Action, Event, MemberId, Notice, Outcome, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::{clock, crossing, signals, spawn};
@@ -162,6 +162,9 @@ impl Master {
     }
 
     fn notice(&mut self, notice: &Notice) {
+        if let Notice::Done(Outcome::Scaled { from: _, to }) = *notice {
+            self.carried.options.workers = to;
+        }
         let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
         self.notices.write(level, &text);
     }

@@ -15,6 +15,7 @@ use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn
 use super::channel::Channel;
 use super::control::Control;
 use super::gate::Gate;
+use super::kept::Kept;
 use super::listeners::Listeners;
 use super::members::Members;
 use super::notices::{Level, Notices};
@@ -74,6 +75,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         members: Members::default(),
         listeners: Listeners::default(),
         gate: Gate::default(),
+        kept: Kept::default(),
         parent,
         _lock: crossing.lock,
         record,
@@ -106,7 +108,7 @@ fn policy(options: &Options) -> Policy {
     Policy {
         agent: options.has_agent(),
         workers: options.workers,
-        spares: 0,
+        spares: if options.replaces_the_dead() { options.spares } else { 0 },
         cores: cpus::usable(),
         refork: options.replaces_the_dead(),
         exit_when_down: options.exits_when_down(),

@@ -168,6 +168,7 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
                 log(*member)
             ),
         ),
+        Notice::SpareWaits(member) => (Level::Info, format!("{} has booted and waits at the gate", log(*member))),
         Notice::SpareTakesOver { spare, role } => {
             (Level::Info, format!("{} becomes {}", log(*spare), app::name_of(*role)))
         }

@@ -47,6 +47,14 @@ impl Asked<'_> {
         Ok(u32::try_from(count).unwrap_or(MOST_WORKERS))
     }
 
+    /// How many spares; none where the dead are not replaced.
+    pub fn spares(&self) -> Result<u32, Failure> {
+        let typed = Found::flag("--spare", self.flags.spare.as_ref());
+        let Some(found) = self.typed_or_set(typed, Settings::number, "spare")? else { return Ok(0) };
+        let count = found.number("spare", 0, u64::from(MOST_WORKERS))?;
+        Ok(u32::try_from(count).unwrap_or(MOST_WORKERS))
+    }
+
     /// The port. `$PORT` comes before `eggScriptsConfig` in egg-scripts 3, and after it in @eggjs/scripts 4.
     pub fn port(&self, family: Option<Family>) -> Result<Option<u16>, Failure> {
         let typed = Found::flag("--port", self.flags.port.as_ref());

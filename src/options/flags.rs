@@ -107,6 +107,10 @@ pub struct StartFlags {
     #[arg(long, hide = true)]
     no_ignore_stderr: bool,
 
+    /// Workers that are booted and wait, so that a dead one's place is taken in milliseconds; each costs the memory of one
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
+    pub spare: Option<String>,
+
     /// End a detached master with exit code 1 when there is no agent, or no worker, for 30 s (in the foreground it always ends)
     #[arg(long, overrides_with = "no_exit_when_down")]
     exit_when_down: bool,

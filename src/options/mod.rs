@@ -130,6 +130,8 @@ pub struct Options {
     pub env: Option<String>,
     /// Detach?
     pub daemon: bool,
+    /// How many booted workers wait at the gate to take the place of a dead one; none where the dead are not replaced.
+    pub spares: u32,
     /// `--exit-when-down`.
     pub exit_when_down: bool,
     /// Where the members' stdout goes when detached.
@@ -173,7 +175,7 @@ impl Options {
     pub fn renewed(&self, resolved: &Options) -> Options {
         let mut renewed = resolved.clone();
         renewed.title = self.title.clone();
-        renewed.workers = self.workers;
+        (renewed.workers, renewed.spares) = (self.workers, self.spares);
         renewed.daemon = self.daemon;
         (renewed.stdout, renewed.stderr) = (self.stdout.clone(), self.stderr.clone());
         renewed.take_cookie(self.cookie.clone());

@@ -21,6 +21,7 @@ const NOT_EGGS: &[&str] = &[
     "framework",
     "ignore-stderr",
     "exit-when-down",
+    "spare",
     "node",
     "port",
     "require",

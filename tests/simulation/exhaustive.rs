@@ -93,11 +93,15 @@ enum Start {
 }
 
 impl Case {
-    /// The widest worlds are walked one move less deep, but for the long form.
+    /// Wide worlds are walked a move or two less deep, but for the long form.
     fn depth(&self) -> u32 {
         let long = std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1");
-        let wide = self.ask.is_some() || self.workers == 2 && self.refork;
-        if wide && !long { DEPTH - 1 } else { DEPTH }
+        let less = match (self.ask.is_some(), self.workers == 2 && self.refork) {
+            (true, true) => 2,
+            (true, false) | (false, true) => 1,
+            (false, false) => 0,
+        };
+        if long { DEPTH } else { DEPTH - less }
     }
 }
 

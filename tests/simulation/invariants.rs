@@ -218,6 +218,10 @@ impl World {
                     "early: {notice:?}"
                 );
             }
+            Notice::SpareWaits(id) => {
+                let so = self.process(*id).is_some_and(|process| process.at_gate && !process.let_in);
+                must!(running && so, "untrue: {notice:?}");
+            }
             Notice::Left(id) => {
                 let so = self.judge.last_exit.is_some_and(|(last, _)| last == *id);
                 must!(running && so && !self.judge.is_holder(*id), "untrue: {notice:?}");
