@@ -151,7 +151,7 @@ impl Master {
             Role::Worker { .. } => Sender::Worker,
         };
         if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
-            self.carried.real_port = inbound::real_port(envelope.data);
+            self.carried.real_port = inbound::real_port(envelope);
             return;
         }
         let route = self.route(sender, envelope);
