@@ -104,7 +104,8 @@ fn specials(word: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
     let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (control | zero_in(word ^ ONES * u64::from(b'"')) | zero_in(word ^ ONES * u64::from(b'\\'))) & ONES << 7
+    let each = |byte: u8| zero_in(word ^ (ONES * u64::from(byte)));
+    (control | each(b'"') | each(b'\\')) & (ONES << 7)
 }
 
 /// Behind what follows a backslash.
