@@ -151,7 +151,7 @@ impl Master {
             Role::Worker { .. } => Sender::Worker,
         };
         if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
-            self.carried.real_port = inbound::real_port(envelope.data);
+            self.carried.real_port = inbound::real_port(envelope);
             return;
         }
         let route = self.route(sender, envelope);
@@ -177,7 +177,7 @@ impl Master {
 
     fn route(&self, sender: Sender, envelope: &Envelope<'_>) -> Route {
         let agent = self.carried.members.iter().find(|(_, one)| !one.is_worker() && one.channel.is_some());
-        messenger::route(sender, envelope, std::process::id(), agent.map(|(_, one)| one.pid))
+        messenger::route(sender, envelope, self.carried.record.pid, agent.map(|(_, one)| one.pid))
     }
 
     /// Passes a message on, its payload unread, to whom the messenger decided.
