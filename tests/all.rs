@@ -20,6 +20,7 @@ mod harness;
 mod logs;
 mod master_killed;
 mod messages;
+mod node_versions;
 mod parity;
 mod refork;
 mod same_title;

@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 
-/// In node_modules: the lock file that it was installed from.
+use super::visibly;
+
+/// In node_modules: the lock file that it was installed from, and how.
 const STAMP: &str = "node_modules/.installed-from";
 
 /// The fixture's directory, with its modules in it.
@@ -19,14 +21,15 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     let file = fs::File::open(fixture.join("package-lock.json")).unwrap();
     // Held to the end of this function: the others wait, and then find everything there.
     let _turn = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
-    let wanted = fs::read(fixture.join("package-lock.json")).unwrap();
+    let read = |name| fs::read(fixture.join(name)).unwrap_or_default();
+    let wanted = [read("package-lock.json"), read(".npmrc")].concat();
     if fs::read(fixture.join(STAMP)).is_ok_and(|installed| installed == wanted) {
         return Some(fixture);
     }
     let found = Command::new("npm").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "npm is not here, and a test needs it for {name}");
-        eprintln!("note: npm is not here: what needs the modules of {name} did not run");
+        visibly(&format!("note: npm is not here: what needs the modules of {name} did not run"));
         return None;
     }
     let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];
