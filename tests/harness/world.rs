@@ -148,12 +148,14 @@ impl World {
         self.processes().into_iter().filter(|process| process.state != 'Z').collect()
     }
 
-    /// The masters of this title: a whole argument says so.
+    /// The masters of this title: a whole argument says so. Not a member that has not been exec'ed yet: it still has them all.
     pub fn masters(&self, title: &str) -> Vec<u32> {
         let wanted = format!("--title={title}");
         let is_master =
             |process: &Process| process.args.contains(&wanted) && process.args.iter().any(|arg| arg == "start-cluster");
-        self.alive().into_iter().filter(is_master).map(|process| process.pid).collect()
+        let masters: Vec<Process> = self.alive().into_iter().filter(is_master).collect();
+        let is_member = |process: &&Process| masters.iter().any(|master| master.pid == process.parent);
+        masters.iter().filter(|process| !is_member(process)).map(|process| process.pid).collect()
     }
 
     /// The one master of this title.

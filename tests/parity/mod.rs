@@ -167,7 +167,9 @@ impl Scene<'_> {
         let is_master = |process: &Process| {
             process.args.contains(&wanted) && process.args.iter().any(|arg| arg.ends_with("start-cluster"))
         };
-        self.world.alive().into_iter().filter(is_master).collect()
+        let masters: Vec<Process> = self.world.alive().into_iter().filter(is_master).collect();
+        let is_member = |process: &&Process| masters.iter().any(|master| master.pid == process.parent);
+        masters.iter().filter(|process| !is_member(process)).cloned().collect()
     }
 
     /// The one master of this title.
