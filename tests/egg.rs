@@ -1,6 +1,7 @@
 //! Egg: unmodified applications, by their own framework's agent and worker files.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -46,11 +47,21 @@ fn egg_3_starts_answers_by_its_workers_and_stops() {
 #[test]
 fn a_framework_over_egg_3_runs_by_the_egg_below_it() {
     let Some(application) = installed("custom-framework") else { return };
-    // As pnpm lays them out: links into a store, and of the framework's own dependencies the application sees none.
-    assert!(!application.join("node_modules/egg").exists(), "npm of 9.4 or later links what `.npmrc` says");
-    let egg = application.join("framework/node_modules/egg");
-    assert!(egg.is_symlink() && !egg.join("node_modules").exists());
     world(|world| {
+        let answer = starts_answers_and_stops(world, &application, "/egg-cluster/lib");
+        assert_eq!(answer["yolk"], "from the framework");
+    });
+}
+
+#[test]
+fn an_egg_that_only_the_framework_sees_in_pnpms_store_of_links_runs() {
+    let Some(fixture) = installed("custom-framework") else { return };
+    world(|world| {
+        let application = world.copy_of("custom-framework");
+        let store = world.directory("custom-framework/node_modules/.pnpm/yolk@1.2.3/node_modules", &[]);
+        fs::rename(application.join("framework"), store.join("yolk")).unwrap();
+        symlink(".pnpm/yolk@1.2.3/node_modules/yolk", application.join("node_modules/yolk")).unwrap();
+        symlink(fixture.join("node_modules/egg"), store.join("egg")).unwrap();
         let answer = starts_answers_and_stops(world, &application, "/egg-cluster/lib");
         assert_eq!(answer["yolk"], "from the framework");
     });

@@ -8,7 +8,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::visibly;
 
-/// In node_modules: the lock file that it was installed from, and how.
+/// In node_modules: the lock file that it was installed from.
 const STAMP: &str = "node_modules/.installed-from";
 
 /// The fixture's directory, with its modules in it.
@@ -21,8 +21,7 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     let file = fs::File::open(fixture.join("package-lock.json")).unwrap();
     // Held to the end of this function: the others wait, and then find everything there.
     let _turn = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).unwrap();
-    let read = |name| fs::read(fixture.join(name)).unwrap_or_default();
-    let wanted = [read("package-lock.json"), read(".npmrc")].concat();
+    let wanted = fs::read(fixture.join("package-lock.json")).unwrap();
     if fs::read(fixture.join(STAMP)).is_ok_and(|installed| installed == wanted) {
         return Some(fixture);
     }

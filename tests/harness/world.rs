@@ -47,7 +47,7 @@ impl World {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
     }
 
-    /// A copy of it under [`World::work`], to be changed.
+    /// A copy of it under [`World::work`], without installed modules, to be changed.
     pub fn copy_of(&self, name: &str) -> PathBuf {
         let target = self.work().join(name);
         copy(&self.fixture(name), &target);
@@ -276,7 +276,8 @@ impl World {
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+    let entries = fs::read_dir(from).unwrap().map(Result::unwrap);
+    for entry in entries.filter(|entry| entry.file_name() != "node_modules") {
         let target = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
             copy(&entry.path(), &target);
