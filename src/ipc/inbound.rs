@@ -99,6 +99,18 @@ pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
     data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
 }
 
+/// Reads the data of a `reuse-port-listening`, which is `server.address()`; rubbish tells nothing.
+#[must_use]
+pub fn own_listening(data: Option<&RawValue>) -> Option<Listening> {
+    #[derive(serde::Deserialize)]
+    struct Address {
+        address: Option<String>,
+        port: u16,
+    }
+    let Address { address, port } = serde_json::from_str(data?.get()).ok()?;
+    Some(Listening { seq: 0, address, port: port.into(), address_type: AddressType::Tcp6 })
+}
+
 /// The frame of Node's own behind the rubbish that a member has written before it without a newline. Without it a lost
 /// ACK would keep that member's channel shut for ever.
 #[must_use]

@@ -144,6 +144,7 @@ impl Master {
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
+            self.note_own_listening(envelope);
             return self.ready(from);
         }
         let sender = match role {
@@ -163,6 +164,17 @@ impl Master {
             return self.warn(Often::Nobody, from, "sent a message to nobody: dropped");
         }
         self.relay(route, envelope);
+    }
+
+    /// A worker with reusePort listens past the master (Node 22 and later), and its message alone says where.
+    fn note_own_listening(&mut self, envelope: &Envelope<'_>) {
+        let Carried { options, real_port, record, .. } = &mut self.carried;
+        if record.address.is_none()
+            && let Some(listening) = inbound::own_listening(envelope.data)
+            && app::serves(options, real_port.port, &listening)
+        {
+            record.address = Some(app::address(options, real_port.protocol.as_deref(), &listening));
+        }
     }
 
     /// One line from the parent: a message to the application, or nothing.
