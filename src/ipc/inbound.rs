@@ -101,12 +101,13 @@ pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
 
 /// Reads the data of a `reuse-port-listening`, which is `server.address()`; rubbish tells nothing.
 #[must_use]
-pub fn own_listening(data: Option<&RawValue>) -> Option<Listening> {
+pub fn own_listening(envelope: &Envelope<'_>) -> Option<Listening> {
     #[derive(serde::Deserialize)]
     struct Address {
         address: Option<String>,
         port: u16,
     }
+    let [data] = peek::fields(envelope.text, ["data"])?;
     let Address { address, port } = serde_json::from_str(data?.get()).ok()?;
     Some(Listening { seq: 0, address, port: port.into(), address_type: AddressType::Tcp6 })
 }

@@ -170,7 +170,7 @@ impl Master {
     fn note_own_listening(&mut self, envelope: &Envelope<'_>) {
         let Carried { options, real_port, record, .. } = &mut self.carried;
         if record.address.is_none()
-            && let Some(listening) = inbound::own_listening(envelope.data)
+            && let Some(listening) = inbound::own_listening(envelope)
             && app::serves(options, real_port.port, &listening)
         {
             record.address = Some(app::address(options, real_port.protocol.as_deref(), &listening));
