@@ -23,6 +23,7 @@ mod health;
 mod logs;
 mod master_killed;
 mod messages;
+mod node_versions;
 mod parity;
 mod refork;
 mod reload;

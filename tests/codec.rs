@@ -17,9 +17,8 @@ type Cut = Result<Vec<u8>, TooLong>;
 fn cut<'a>(longest: usize, pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Cut>, usize) {
     let mut lines = Lines::new(longest);
     let mut all = Vec::new();
-    for piece in pieces {
-        lines.feed(piece);
-        while let Some(line) = lines.next_line() {
+    for mut piece in pieces {
+        while let Some(line) = lines.next_line(&mut piece) {
             all.push(line.map(<[u8]>::to_vec));
         }
         assert!(lines.pending() <= longest, "{} bytes are held, over the limit of {longest}", lines.pending());
@@ -45,7 +44,7 @@ fn a_stream_cut_at_any_two_places_gives_the_same_frames() {
         outbound::relayed("{\"data\":\"é\\n\"}".as_bytes(), false, "app", "agent"),
         outbound::drain(),
     ];
-    let stream = frames.concat();
+    let stream: Vec<u8> = frames.iter().flat_map(|frame| frame.iter().copied()).collect();
     let whole: Vec<Cut> = frames.iter().map(|frame| Ok(frame[..frame.len() - 1].to_vec())).collect();
     for first in 0..=stream.len() {
         for second in first..=stream.len() {

@@ -31,6 +31,9 @@ fn what_the_application_throws_is_shown(world: &mut World, application: &Path) {
         let message = kind.split_once(':').unwrap().1;
         outcome.says(message).says(&format!("{words} ")).says("died before everything was ready");
         outcome.does_not_say("timeout").does_not_say("started on");
+        let text = outcome.text();
+        let first = text.lines().find(|line| line.contains("Error")).unwrap();
+        assert!(first.contains(message), "its own error comes first:\n{text}");
         assert!(outcome.took.as_secs() < 30, "told when it happens: {:?}", outcome.took);
     }
 }
@@ -45,6 +48,17 @@ fn what_an_egg_3_application_throws_at_load_or_in_a_hook_is_shown() {
 fn what_an_egg_4_application_throws_at_load_or_in_a_hook_is_shown() {
     let Some(application) = installed("egg4") else { return };
     world(|world| what_the_application_throws_is_shown(world, &application));
+}
+
+#[test]
+fn an_egg_member_that_exits_before_it_is_ready_fails_the_start_also_with_code_0() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| {
+        for (who, words) in [("AGENT", "agent (pid "), ("WORKER", "worker ")] {
+            let typed = world.egg(world.port(), &application).env(who, "exit:0");
+            fails(world, typed).says(words).says("died before everything was ready: exit code 0");
+        }
+    });
 }
 
 fn a_taken_port_is_named_with_its_owner(world: &mut World, application: &Path) {
@@ -117,6 +131,54 @@ fn a_framework_that_is_missing_or_exports_no_agent_or_no_application_is_named() 
             let application = with_framework(world, &fixture, source);
             let typed = world.egg(world.port(), &application);
             fails(world, typed).says(word).says("died before everything was ready");
+        }
+    });
+}
+
+#[test]
+fn what_is_wrong_in_the_files_of_an_egg_application_is_told_before_anything_starts() {
+    world(|world| {
+        let application = world.directory("application", &[]);
+        let egg = r#"{ "name": "egg", "dependencies": { "egg-cluster": "*" } }"#;
+        world.directory("application/node_modules/egg", &[("package.json", egg)]);
+        world.directory("application/node_modules/egg-cluster", &[("package.json", "{}")]);
+        let files = [("agent_worker.js", ""), ("app_worker.js", "")];
+        world.directory("application/node_modules/egg-cluster/lib", &files);
+        for (name, package) in [
+            ("broken", "{"),
+            ("two", r#"{ "dependencies": { "egg-cluster": "*", "@eggjs/cluster": "*" } }"#),
+            ("none", r#"{ "dependencies": { "@eggjs/cluster": "*" } }"#),
+        ] {
+            world.directory(&format!("application/node_modules/{name}"), &[("package.json", package)]);
+        }
+        world.directory("application/node_modules/without", &[]);
+        for (package, words) in [
+            ("{ \"egg\": {}, }", "package.json"),
+            ("[]", "package.json"),
+            (r#"{ "egg": "yes" }"#, "`egg` is not an object"),
+            (r#"{ "egg": { "framework": 1 } }"#, "`egg.framework` is not a string"),
+            (r#"{ "egg": { "framework": "broken" } }"#, "node_modules/broken/package.json"),
+            (r#"{ "egg": { "framework": "without" } }"#, "no package.json in the framework"),
+            (r#"{ "egg": { "framework": "two" } }"#, "by egg-cluster and by @eggjs/cluster"),
+            (r#"{ "egg": { "framework": "none" } }"#, "@eggjs/cluster is not found"),
+            (r#"{ "egg": {}, "eggScriptsConfig": [] }"#, "`eggScriptsConfig` is not an object"),
+            (r#"{ "egg": {}, "eggScriptsConfig": { "workers": {} } }"#, "`eggScriptsConfig.workers` is not a number"),
+            (r#"{ "egg": {}, "eggScriptsConfig": { "port": "x" } }"#, "eggScriptsConfig.port"),
+            (r#"{ "egg": {}, "eggScriptsConfig": { "title": 1 } }"#, "`eggScriptsConfig.title` is not a string"),
+            (
+                r#"{ "egg": {}, "eggScriptsConfig": { "sourcemap": "no" } }"#,
+                "`eggScriptsConfig.sourcemap` is not true or false",
+            ),
+            (r#"{ "egg": {}, "eggScriptsConfig": { "require": 7 } }"#, "`eggScriptsConfig.require` is not"),
+            (
+                r#"{ "egg": {}, "eggScriptsConfig": { "node-options--x": [] } }"#,
+                "`eggScriptsConfig.node-options--x` is not",
+            ),
+        ] {
+            fs::write(application.join("package.json"), package).unwrap();
+            let outcome = world.eggctl(&["start", "--daemon"]).arg(&application).run();
+            outcome.fails(2).says(words).does_not_say("Starting");
+            assert!(world.alive().is_empty() && !world.stdout_log().exists(), "{package}");
         }
     });
 }

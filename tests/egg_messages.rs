@@ -263,7 +263,7 @@ fn a_worker_that_says_egg_ready_makes_nothing_ready() {
     let Some(application) = installed("egg3") else { return };
     world(|world| {
         world.expect_in_log("");
-        let typed = world.egg(world.port(), &application).arg("--timeout=4000");
+        let typed = world.egg(world.port(), &application).arg("--timeout=9000");
         let outcome = typed.env("WORKER", "forge").env("WORKER_BOOTS", "2").run();
         outcome.fails(1).says("not ready").says("worker").does_not_say("started on");
         assert!(world.log().contains("sent what only the master says to the parent"), "{}", world.log());

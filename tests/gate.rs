@@ -123,7 +123,7 @@ impl World {
             Step::PushAcknowledgement if self.acknowledgements > self.peer.acknowledgements => {}
             Step::PushAcknowledgement => {
                 self.acknowledgements += 1;
-                self.outbox.push_acknowledgement(Frame::from(&b"acknowledgement\n"[..]));
+                self.outbox.push_acknowledgement(Frame::from(b"acknowledgement\n".to_vec()));
             }
             Step::Write(most) => self.write(most),
             Step::Read { bytes, lost } => self.peer.read(&mut self.wire, bytes, lost),
@@ -139,7 +139,8 @@ impl World {
     }
 
     fn write(&mut self, most: usize) {
-        let Some(Write { bytes, handle }) = self.outbox.next_write() else { return };
+        let Some(Write { pieces, handle }) = self.outbox.next_write() else { return };
+        let bytes = pieces.concat();
         let taken = &bytes[..bytes.len().min(most)];
         let mut handle = handle.copied();
         self.wire.extend(taken.iter().map(|byte| (*byte, handle.take())));

@@ -215,6 +215,23 @@ fn a_master_started_by_egg_scripts_is_found_too() {
 }
 
 #[test]
+fn a_masters_child_that_still_has_its_arguments_is_no_second_master() {
+    world(|world| {
+        // As any member looks between fork and exec; this one stays so.
+        let child = "const { env, argv0, execPath, execArgv, argv } = process;
+            const options = { argv0, stdio: 'ignore', env: { ...env, CHILD: 1 } };
+            if (!env.CHILD) require('child_process').spawn(execPath, [...execArgv, ...argv.slice(1)], options);";
+        let master = egg_scripts_master(world, child);
+        eventually("the child stands", || {
+            let alive = world.alive();
+            alive.len() == 2 && alive[0].args == alive[1].args
+        });
+        world.stop("svc").says(&format!("stopping svc (master {})", master.pid()));
+        master.finish().killed_by(Signal::SIGTERM);
+    });
+}
+
+#[test]
 fn it_does_not_signal_its_own_ancestors() {
     world(|world| {
         let eggctl = env!("CARGO_BIN_EXE_eggctl");

@@ -21,7 +21,21 @@ pub enum Contestant {
 use Contestant::{Daemontools, EggScripts, Ours, OursNode, Pm2Cluster, Pm2Fork};
 
 pub const TITLE: &str = "versus";
-const PORT: &str = "7001";
+pub const PORT: &str = "7001";
+
+/// An application and its framework, for those who know Egg: directories under [`peers::place`].
+#[derive(Clone, Copy, Debug)]
+pub struct Application {
+    directory: &'static str,
+    framework: &'static str,
+}
+
+/// Egg, saying hello.
+pub const HELLO: Application = Application { directory: "egg", framework: "node_modules/egg" };
+/// Workers that send messages, on bare egg-cluster.
+pub const RELAY: Application = Application { directory: "app", framework: "relay" };
+/// Members that are ready at once, on bare egg-cluster.
+const READY_AT_ONCE: Application = Application { directory: "app", framework: "framework" };
 
 impl Contestant {
     pub const ALL: [Contestant; 6] = [Ours, OursNode, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
@@ -62,13 +76,7 @@ impl Contestant {
                 eggctl(),
                 &["start", "--daemon", &title, "--workers=2", "--port", PORT, peers::app("app").to_str().unwrap()],
             ),
-            EggScripts => {
-                let framework = format!("--framework={}", peers::app("framework").display());
-                let app = peers::app("app");
-                let args =
-                    ["start", "--daemon", &title, "--workers=2", "--port", PORT, &framework, app.to_str().unwrap()];
-                with(home, peers::bin("egg-scripts"), &args)
-            }
+            EggScripts => self.start_application(home, READY_AT_ONCE),
             Pm2Cluster => {
                 let mut command = pm2(home);
                 command.args(["start", peers::app("app").join("app.js").to_str().unwrap(), "-i", "2", "--wait-ready"]);
@@ -83,6 +91,19 @@ impl Contestant {
             // Never returns: it is the master.
             Daemontools => with(home, "supervise".into(), &[home.join("service").to_str().unwrap()]),
         }
+    }
+
+    /// An agent and two workers of an application of Egg's kind.
+    pub fn start_application(self, home: &Path, application: Application) -> Command {
+        let program = match self {
+            Ours | OursNode => eggctl(),
+            EggScripts | Pm2Cluster | Pm2Fork | Daemontools => peers::bin("egg-scripts"),
+        };
+        let (title, framework) = (format!("--title={TITLE}"), peers::app(application.framework));
+        let (framework, directory) =
+            (format!("--framework={}", framework.display()), peers::app(application.directory));
+        let directory = directory.to_str().unwrap();
+        with(home, program, &["start", "--daemon", &title, "--workers=2", "--port", PORT, &framework, directory])
     }
 
     /// Stops what `start` started.

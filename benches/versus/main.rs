@@ -1,12 +1,15 @@
 //! Side by side with the peers, in one run: `cargo bench --bench versus [-- ROW…]`.
 //!
-//! Rows: `start`, `cpu`, `rss`, `idle`, `crash`, `stop`, `lookup`; all of them without a name. Every contestant runs in
+//! Rows: `start`, `cpu`, `rss`, `idle`, `crash`, `stop`, `lookup`; those of Egg (`egg.rs` says what they measure):
+//! `egg-start`, `egg-cpu`, `egg-rss`, `egg-stop`, `egg-crash`, and `relay-` and `relay-cpu-` with `64b`, `1k`, `64k`. A name
+//! stands for every row that begins so (`egg`, `relay-cpu`); without one all are measured. Every contestant runs in
 //! namespaces of its own; rounds are interleaved, because only ratios within one run count on a machine that others
 //! share. Prints a Markdown table and exits 1 when a required ratio is missed.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
 mod contestant;
+mod egg;
 mod peers;
 mod scenes;
 mod table;
@@ -50,6 +53,72 @@ const ROWS: &[Row] = &[
         unit: "ms",
         required: &[Required::Ratio(EggScripts, 1.0 / 20.0)],
     },
+    Row {
+        name: "egg-start",
+        what: "Egg, hello, 1 + 2: start, the command returns",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 0.75)],
+    },
+    Row {
+        name: "egg-cpu",
+        what: "Egg, hello: CPU of command and master until ready",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 50.0)],
+    },
+    Row {
+        name: "egg-rss",
+        what: "Egg, hello: resident memory of the master",
+        unit: "MB",
+        required: &[Required::Ratio(EggScripts, 1.0 / 15.0)],
+    },
+    Row {
+        name: "egg-stop",
+        what: "Egg, hello: stop, the command returns",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 12.0)],
+    },
+    Row {
+        name: "egg-crash",
+        what: "Egg, hello: SIGKILL of a worker until its successor is ready",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0)],
+    },
+    Row {
+        name: "relay-cpu-64b",
+        what: "messenger, 64 B: CPU of the master per message",
+        unit: "µs",
+        required: &[Required::Ratio(EggScripts, 0.25)],
+    },
+    Row {
+        name: "relay-cpu-1k",
+        what: "messenger, 1 KiB: CPU of the master per message",
+        unit: "µs",
+        required: &[Required::Ratio(EggScripts, 0.25)],
+    },
+    Row {
+        name: "relay-cpu-64k",
+        what: "messenger, 64 KiB: CPU of the master per message",
+        unit: "µs",
+        required: &[Required::Ratio(EggScripts, 0.125)],
+    },
+    Row {
+        name: "relay-64b",
+        what: "messenger, 64 B: messages end to end",
+        unit: "msg/s",
+        required: &[Required::RatioAtLeast(EggScripts, 2.0)],
+    },
+    Row {
+        name: "relay-1k",
+        what: "messenger, 1 KiB: messages end to end",
+        unit: "msg/s",
+        required: &[Required::RatioAtLeast(EggScripts, 2.0)],
+    },
+    Row {
+        name: "relay-64k",
+        what: "messenger, 64 KiB: messages end to end",
+        unit: "msg/s",
+        required: &[Required::RatioAtLeast(EggScripts, 2.0)],
+    },
 ];
 
 fn main() -> ExitCode {
@@ -59,12 +128,12 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted: Vec<String> = words.collect();
-    if let Some(unknown) = wanted.iter().find(|word| !ROWS.iter().any(|row| row.name == word.as_str())) {
+    if let Some(unknown) = wanted.iter().find(|word| !ROWS.iter().any(|row| row.name.starts_with(word.as_str()))) {
         let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-        eprintln!("no row is called {unknown}; there are {}", names.join(", "));
+        eprintln!("no row begins with {unknown}; there are {}", names.join(", "));
         return ExitCode::from(2);
     }
-    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|word| word == row);
+    let is_wanted = |row: &str| wanted.is_empty() || wanted.iter().any(|word| row.starts_with(word.as_str()));
     peers::install();
     let mut samples = Samples::new();
     if ["start", "cpu", "rss"].into_iter().any(is_wanted) {
@@ -83,6 +152,18 @@ fn main() -> ExitCode {
         // At the same time: what counts is whether anything happens at all.
         let playing = [Ours, EggScripts, Pm2Cluster].map(|who| thread::spawn(move || Scene::Idle.play(who)));
         playing.into_iter().for_each(|scene| take(&mut samples, scene.join().unwrap()));
+    }
+    if ["egg-start", "egg-cpu", "egg-rss"].into_iter().any(is_wanted) {
+        rounds(&mut samples, 9, Scene::EggStart, &[Ours, EggScripts]);
+    }
+    if is_wanted("egg-stop") {
+        rounds(&mut samples, 5, Scene::EggStop, &[Ours, EggScripts]);
+    }
+    if is_wanted("egg-crash") {
+        rounds(&mut samples, 7, Scene::EggCrash, &[Ours, EggScripts]);
+    }
+    if ROWS.iter().any(|row| row.name.starts_with("relay") && is_wanted(row.name)) {
+        rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts]);
     }
     let shown: Vec<&Row> = ROWS.iter().filter(|row| is_wanted(row.name)).collect();
     if table::print(&shown, &samples) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

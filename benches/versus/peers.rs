@@ -32,11 +32,8 @@ pub fn install() {
         fs::write(&installed, &lock).unwrap();
         run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--omit=dev"]).current_dir(place()));
     }
-    for application in ["app", "framework"] {
-        fs::create_dir_all(app(application)).unwrap();
-        for file in fs::read_dir(from.join(application)).unwrap().flatten() {
-            fs::copy(file.path(), app(application).join(file.file_name())).unwrap();
-        }
+    for application in ["app", "framework", "egg", "relay"] {
+        copy(&from.join(application), &app(application));
     }
     let found = Command::new("sh").args(["-c", "command -v supervise"]).stdout(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
@@ -44,6 +41,18 @@ pub fn install() {
         run(Command::new("apt-get").args(["update", "-qq"]));
         let install = ["install", "-y", "-qq", "--no-install-recommends", "daemontools"];
         run(Command::new("apt-get").args(install).env("DEBIAN_FRONTEND", "noninteractive"));
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().flatten() {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(path, to).unwrap();
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::contestant::Contestant::{self, EggScripts, Ours};
 use crate::contestant::TITLE;
+use crate::egg;
 
 /// One thing to play with one contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +28,27 @@ pub enum Scene {
     Idle,
     /// Look for a title that nobody has, both contestants in one namespace.
     Lookup,
+    /// An Egg application: start it.
+    EggStart,
+    /// Start it and stop it.
+    EggStop,
+    /// Start it, kill its workers, wait until others are ready.
+    EggCrash,
+    /// Start an application that sends messages, and have it send some of each size.
+    Relay,
 }
 
-const SCENES: [Scene; 5] = [Scene::Start, Scene::Stop, Scene::Crash, Scene::Idle, Scene::Lookup];
-/// Every row a scene can give samples for.
-const MEASURED: [&str; 7] = ["start", "cpu", "rss", "stop", "crash", "idle", "lookup"];
+const SCENES: [Scene; 9] = [
+    Scene::Start,
+    Scene::Stop,
+    Scene::Crash,
+    Scene::Idle,
+    Scene::Lookup,
+    Scene::EggStart,
+    Scene::EggStop,
+    Scene::EggCrash,
+    Scene::Relay,
+];
 
 impl Scene {
     /// Plays it in new namespaces and reads what it printed.
@@ -54,14 +71,14 @@ impl Scene {
     }
 }
 
-fn tell(row: &str, who: Contestant, value: f64) {
+pub fn tell(row: &str, who: Contestant, value: f64) {
     println!("sample {row} {who:?} {value}");
 }
 
 fn read_sample(line: &str) -> Option<(&'static str, Contestant, f64)> {
     let mut words = line.strip_prefix("sample ")?.split(' ');
     let (row, who, value) = (words.next()?, words.next()?, words.next()?);
-    let row = MEASURED.into_iter().find(|name| *name == row)?;
+    let row = crate::ROWS.iter().find(|one| one.name == row)?.name;
     let who = Contestant::ALL.into_iter().find(|one| format!("{one:?}") == who)?;
     Some((row, who, value.parse().ok()?))
 }
@@ -77,6 +94,10 @@ pub fn inside(words: &[String]) {
         Scene::Crash => crash(who, &home),
         Scene::Idle => idle(who, &home),
         Scene::Lookup => lookup(&home),
+        Scene::EggStart => egg::start(who, &home),
+        Scene::EggStop => egg::stop(who, &home),
+        Scene::EggCrash => egg::crash(who, &home),
+        Scene::Relay => egg::relay(who, &home),
     });
     let _ = fs::remove_dir_all(&home);
     if result.is_err() {
@@ -93,7 +114,7 @@ fn make_home() -> PathBuf {
 }
 
 /// Runs a command to its end; how long it took and the CPU of it and of what it waited for.
-fn timed(mut command: Command) -> (Duration, Duration) {
+pub fn timed(mut command: Command) -> (Duration, Duration) {
     let cpu = || {
         let usage = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap();
         let micros = |time: nix::sys::time::TimeVal| time.tv_sec() * 1_000_000 + time.tv_usec();
@@ -106,7 +127,7 @@ fn timed(mut command: Command) -> (Duration, Duration) {
     (took, cpu() - before)
 }
 
-fn ms(time: Duration) -> f64 {
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
@@ -122,7 +143,7 @@ fn parent(pid: i32) -> Option<i32> {
     stat[stat.rfind(')')? + 2..].split(' ').nth(1)?.parse().ok()
 }
 
-fn master(who: Contestant) -> i32 {
+pub fn master(who: Contestant) -> i32 {
     let is_master = |pid: i32| {
         let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<String> = line.split('\0').map(str::to_owned).collect();
@@ -133,14 +154,22 @@ fn master(who: Contestant) -> i32 {
     found[0]
 }
 
+/// The children of a master, the eldest first: the agent, then the workers.
+pub fn members(master: i32) -> Vec<i32> {
+    let mut members: Vec<i32> =
+        processes().into_iter().filter(|(_, parent)| *parent == master).map(|(pid, _)| pid).collect();
+    members.sort_unstable();
+    members
+}
+
 /// CPU that a living process has used, to the nanosecond.
-fn cpu_of(pid: i32) -> Duration {
+pub fn cpu_of(pid: i32) -> Duration {
     let clock = nix::time::clock_getcpuclockid(Pid::from_raw(pid)).unwrap();
     nix::time::clock_gettime(clock).unwrap().into()
 }
 
 /// A number from /proc/PID/status.
-fn status(pid: i32, field: &str) -> u64 {
+pub fn status(pid: i32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_start_matches(':').split_whitespace().next().unwrap().parse().unwrap()
@@ -179,10 +208,8 @@ fn crash(who: Contestant, home: &Path) {
     // Every one of them answers a process that ends within a second of its start more slowly.
     thread::sleep(Duration::from_millis(1500));
     let master = master(who);
-    let members: Vec<i32> =
-        processes().into_iter().filter(|(_, parent)| *parent == master).map(|(pid, _)| pid).collect();
     // The youngest: a worker, not the agent.
-    let victim = *members.iter().max().unwrap();
+    let victim = *members(master).last().unwrap();
     let newest = processes().into_iter().map(|(pid, _)| pid).max().unwrap();
     let began = Instant::now();
     kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();

@@ -7,6 +7,8 @@ use crate::contestant::Contestant::{self, Ours, OursNode};
 pub enum Required {
     /// Our median over that contestant's.
     Ratio(Contestant, f64),
+    /// The same, where more is better.
+    RatioAtLeast(Contestant, f64),
     /// One of two such ratios.
     EitherRatio([(Contestant, f64); 2]),
     /// Our median, in the row's unit.
@@ -87,6 +89,11 @@ fn verdict(
             let measured = ratio(*who);
             let text = format!("{}: at most {most:.4} of {}", row.name, who.name());
             (text, format!("{measured:.4}"), measured <= *most)
+        }
+        Required::RatioAtLeast(who, least) => {
+            let measured = ratio(*who);
+            let text = format!("{}: at least {least} times {}", row.name, who.name());
+            (text, format!("{measured:.2}"), measured >= *least)
         }
         Required::EitherRatio(either) => {
             let text = either.map(|(who, most)| format!("{most} of {}", who.name())).join(" or ");

@@ -145,7 +145,12 @@ fn ask_record(
 fn scan(found: &mut BTreeMap<String, Application>, uid: u32, wanted: Option<&Title>) -> std::io::Result<()> {
     let mut reader = Reader::default();
     let pids: Vec<u32> = proc::pids()?.collect();
-    for (pid, master) in in_sight(&pids, wanted) {
+    let seen = in_sight(&pids, wanted);
+    // Between fork and exec a member has its master's arguments.
+    let is_member = |(pid, master): &(u32, Master)| {
+        proc::stat(*pid).is_ok_and(|stat| seen.iter().any(|(other, its)| *other == stat.parent && its == master))
+    };
+    for (pid, master) in seen.iter().filter(|one| !is_member(one)).cloned() {
         let (Ok(start_ticks), Ok(owner)) = (proc::start_ticks(pid), proc::owner_uid(pid)) else { continue };
         // Read again: the ticks are those of the process whose arguments we saw.
         if reader.arguments(pid).ok().and_then(Master::read).is_none_or(|again| again != master) {

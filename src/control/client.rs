@@ -1,5 +1,6 @@
 //! A command's half: connect, ask once, read the answers until the last one, with a deadline.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -12,6 +13,8 @@ use crate::ipc::lines::Lines;
 pub struct Connection {
     stream: UnixStream,
     lines: Lines,
+    /// Answers that came together with the last one.
+    read: VecDeque<io::Result<Answer>>,
     deadline: Option<Instant>,
 }
 
@@ -22,7 +25,7 @@ impl Connection {
     /// The kernel's.
     pub fn ask(mut stream: UnixStream, request: Request, deadline: Option<Instant>) -> io::Result<Self> {
         stream.write_all(&line(&Asked { eggctl: VERSION, request }))?;
-        Ok(Connection { stream, lines: Lines::default(), deadline })
+        Ok(Connection { stream, lines: Lines::default(), read: VecDeque::new(), deadline })
     }
 
     /// The next answer; `None` when the master is gone.
@@ -32,10 +35,8 @@ impl Connection {
     pub fn next_answer(&mut self) -> io::Result<Option<Answer>> {
         let mut buffer = [0; 4096];
         loop {
-            match self.lines.next_line() {
-                Some(Ok(line)) => return Ok(Some(serde_json::from_slice(line).map_err(io::Error::from)?)),
-                Some(Err(_)) => return Err(io::ErrorKind::InvalidData.into()),
-                None => {}
+            if let Some(answer) = self.read.pop_front() {
+                return answer.map(Some);
             }
             let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -44,11 +45,20 @@ impl Connection {
             self.stream.set_read_timeout(left)?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(None),
-                Ok(read) => self.lines.feed(buffer.get(..read).unwrap_or_default()),
+                Ok(read) => self.take(buffer.get(..read).unwrap_or_default()),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    fn take(&mut self, mut read: &[u8]) {
+        while let Some(line) = self.lines.next_line(&mut read) {
+            self.read.push_back(match line {
+                Ok(line) => serde_json::from_slice(line).map_err(io::Error::from),
+                Err(_) => Err(io::ErrorKind::InvalidData.into()),
+            });
         }
     }
 }

@@ -48,23 +48,24 @@ impl Client {
     /// Reads what there is. What is no request is answered here.
     pub fn read(&mut self, buffer: &mut [u8]) -> Heard {
         loop {
-            match self.stream.read(buffer) {
+            let mut read = match self.stream.read(buffer) {
                 Ok(0) => return Heard::End,
-                Ok(read) => self.lines.feed(buffer.get(..read).unwrap_or_default()),
+                Ok(read) => buffer.get(..read).unwrap_or_default(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return Heard::End,
-            }
-            let asked = match self.lines.next_line() {
-                None => continue,
-                Some(Ok(line)) => understood(line),
-                Some(Err(too_long)) => Err(format!("a request of {} bytes is too long", too_long.bytes)),
             };
-            match asked {
-                Ok(request) if !self.answered => return Heard::Request(Box::new(request)),
-                // One request a connection: what comes behind it is not looked at.
-                Ok(_) => {}
-                Err(why) => self.refuse(&why),
+            while let Some(line) = self.lines.next_line(&mut read) {
+                let asked = match line {
+                    Ok(line) => understood(line),
+                    Err(too_long) => Err(format!("a request of {} bytes is too long", too_long.bytes)),
+                };
+                match asked {
+                    Ok(request) if !self.answered => return Heard::Request(Box::new(request)),
+                    // One request a connection: what comes behind it is not looked at.
+                    Ok(_) => {}
+                    Err(why) => self.refuse(&why),
+                }
             }
         }
     }

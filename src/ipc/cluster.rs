@@ -101,7 +101,7 @@ pub struct Listening {
 }
 
 /// Reads a frame whose `cmd` is `NODE_CLUSTER`; `None` when it lacks what it needs.
-pub(super) fn read(json: &str) -> Option<ClusterFrame<'_>> {
+pub(super) fn read(json: &[u8]) -> Option<ClusterFrame<'_>> {
     let [act, seq, ack, accepted, key] = peek::fields(json, ["act", "seq", "ack", "accepted", "key"])?;
     let seq = seq.and_then(peek::number);
     if let Some(ack) = peek::present(ack) {
@@ -123,7 +123,7 @@ pub(super) fn read(json: &str) -> Option<ClusterFrame<'_>> {
     })
 }
 
-fn query_server(json: &str, seq: u64) -> Option<QueryServer<'_>> {
+fn query_server(json: &[u8], seq: u64) -> Option<QueryServer<'_>> {
     let [index, data, address, port, address_type, fd, flags, backlog] =
         peek::fields(json, ["index", "data", "address", "port", "addressType", "fd", "flags", "backlog"])?;
     Some(QueryServer {
@@ -140,7 +140,7 @@ fn query_server(json: &str, seq: u64) -> Option<QueryServer<'_>> {
     })
 }
 
-fn listening(json: &str, seq: u64) -> Option<Listening> {
+fn listening(json: &[u8], seq: u64) -> Option<Listening> {
     let [address, port, address_type] = peek::fields(json, ["address", "port", "addressType"])?;
     Some(Listening {
         seq,
@@ -164,6 +164,10 @@ fn read_address_type(value: Option<&RawValue>) -> AddressType {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(json: &str) -> Option<ClusterFrame<'_>> {
+        super::read(json.as_bytes())
+    }
 
     // The frames of these tests were recorded between a Node 20.20 primary and its worker.
 

@@ -63,8 +63,6 @@ pub struct Envelope<'a> {
     pub receiver_pid: Option<u32>,
     /// `receiverWorkerId`, likewise.
     pub receiver_worker_id: Option<u32>,
-    /// `data`, unread.
-    pub data: Option<&'a RawValue>,
     /// Is it a bare JSON string?
     pub bare: bool,
 }
@@ -75,11 +73,10 @@ const INTERNAL: &str = "NODE_";
 /// Reads one frame.
 #[must_use]
 pub fn read(line: &[u8]) -> Inbound<'_> {
-    let Ok(json) = std::str::from_utf8(line) else { return Inbound::Rubbish(Rubbish::NotJson) };
-    let inbound = match json.trim_ascii_start().as_bytes().first() {
-        Some(b'{') => object(json),
-        Some(b'"') => bare(json),
-        _ => peek::any(json).map(|_| Inbound::Rubbish(Rubbish::NotAnEnvelope)),
+    let inbound = match line.trim_ascii_start().first() {
+        Some(b'{') => object(line),
+        Some(b'"') => bare(line),
+        _ => peek::any(line).map(|_| Inbound::Rubbish(Rubbish::NotAnEnvelope)),
     };
     inbound.unwrap_or(Inbound::Rubbish(Rubbish::NotJson))
 }
@@ -97,8 +94,22 @@ pub struct RealPort {
 
 /// Reads the data of a `realport`; rubbish tells nothing.
 #[must_use]
-pub fn real_port(data: Option<&RawValue>) -> RealPort {
+pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
+    let data = peek::fields(envelope.text, ["data"]).and_then(|[data]| data);
     data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
+}
+
+/// Reads the data of a `reuse-port-listening`, which is `server.address()`; rubbish tells nothing.
+#[must_use]
+pub fn own_listening(envelope: &Envelope<'_>) -> Option<Listening> {
+    #[derive(serde::Deserialize)]
+    struct Address {
+        address: Option<String>,
+        port: u16,
+    }
+    let [data] = peek::fields(envelope.text, ["data"])?;
+    let Address { address, port } = serde_json::from_str(data?.get()).ok()?;
+    Some(Listening { seq: 0, address, port: port.into(), address_type: AddressType::Tcp6 })
 }
 
 /// The frame of Node's own behind the rubbish that a member has written before it without a newline. Without it a lost
@@ -110,25 +121,24 @@ pub fn behind_rubbish(line: &[u8]) -> Option<&[u8]> {
     line.get(start..)
 }
 
-fn object(json: &str) -> Option<Inbound<'_>> {
-    let [cmd, action, to, receiver_pid, receiver_worker_id, data] =
-        peek::fields(json, ["cmd", "action", "to", "receiverPid", "receiverWorkerId", "data"])?;
+fn object(json: &[u8]) -> Option<Inbound<'_>> {
+    let [cmd, action, to, receiver_pid, receiver_worker_id] =
+        peek::fields(json, ["cmd", "action", "to", "receiverPid", "receiverWorkerId"])?;
     let cmd = cmd.and_then(peek::text).filter(|cmd| cmd.len() > INTERNAL.len() && cmd.starts_with(INTERNAL));
     if let Some(cmd) = cmd {
         return internal(json, &cmd);
     }
     Some(Inbound::User(Envelope {
-        text: json.as_bytes(),
+        text: json,
         action: action.and_then(peek::text),
         to: to.and_then(peek::text),
         receiver_pid: receiver_pid.and_then(receiver),
         receiver_worker_id: receiver_worker_id.and_then(receiver),
-        data,
         bare: false,
     }))
 }
 
-fn internal<'a>(json: &'a str, cmd: &str) -> Option<Inbound<'a>> {
+fn internal<'a>(json: &'a [u8], cmd: &str) -> Option<Inbound<'a>> {
     Some(match cmd {
         "NODE_HANDLE" => {
             let [message] = peek::fields(json, ["msg"])?;
@@ -148,15 +158,14 @@ fn internal<'a>(json: &'a str, cmd: &str) -> Option<Inbound<'a>> {
     })
 }
 
-fn bare(json: &str) -> Option<Inbound<'_>> {
+fn bare(json: &[u8]) -> Option<Inbound<'_>> {
     let action = peek::text(peek::any(json)?)?;
     Some(Inbound::User(Envelope {
-        text: json.as_bytes(),
+        text: json,
         action: Some(action),
         to: None,
         receiver_pid: None,
         receiver_worker_id: None,
-        data: None,
         bare: true,
     }))
 }
@@ -196,8 +205,12 @@ mod tests {
         let read = envelope(line);
         assert_eq!((read.action.as_deref(), read.to.as_deref()), (Some("egg-pids"), Some("app")));
         assert_eq!((read.receiver_pid, read.receiver_worker_id, read.bare), (Some(42), None, false));
-        assert_eq!(read.data.map(RawValue::get), Some(r#"{"x":"\ud800", "y":[ 1e999 ]}"#));
         assert_eq!(read.text, line.as_bytes());
+    }
+
+    #[test]
+    fn what_is_no_utf8_in_a_payload_is_the_receivers_business() {
+        assert!(matches!(read(b"{\"data\":\"\xff\"}"), Inbound::User(_)));
     }
 
     #[test]
@@ -291,17 +304,7 @@ mod tests {
         for line in ["null", "true", "-1.5e3", "[{\"cmd\":\"NODE_X\"}]"] {
             assert!(matches!(read(line.as_bytes()), Inbound::Rubbish(Rubbish::NotAnEnvelope)), "{line}");
         }
-        for line in [
-            &b""[..],
-            b" ",
-            b"nul",
-            b"{\"a\":1",
-            b"\"half",
-            b"{}{}",
-            b"\"a\" \"b\"",
-            b"{\"a\":\"\xff\"}",
-            b"\xed\xa0\x80",
-        ] {
+        for line in [&b""[..], b" ", b"nul", b"{\"a\":1", b"\"half", b"{}{}", b"\"a\" \"b\"", b"\xed\xa0\x80"] {
             assert!(matches!(read(line), Inbound::Rubbish(Rubbish::NotJson)), "{line:?}");
         }
         assert!(matches!(read(br#"{"cmd":"NODE_CLUSTER"}"#), Inbound::Rubbish(Rubbish::BadClusterFrame)));

@@ -2,7 +2,8 @@
 //!
 //! * [`lines`] cuts the byte stream of a channel into frames, one JSON text each.
 //! * [`inbound`] says what a frame from a member means, `cluster` what one of Node's cluster module means;
-//!   `peek` is how both look into JSON without parsing it.
+//!   `peek` is how both look into JSON without parsing it, `scan` how that
+//!   walks over it.
 //! * [`outbound`] writes the frames that the master sends.
 //! * [`outbox`] is the queue of one channel with its one-handle gate and its bounds.
 //! * [`report`] is what the master tells its parent.
@@ -14,3 +15,4 @@ pub mod outbound;
 pub mod outbox;
 mod peek;
 pub mod report;
+mod scan;

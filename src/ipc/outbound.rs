@@ -3,7 +3,9 @@
 use serde_json::value::RawValue;
 
 /// A frame ready to be written, shared by the queues it stands in.
-pub type Frame = std::rc::Rc<[u8]>;
+///
+/// Not `Rc<[u8]>`: that would copy the bytes once more.
+pub type Frame = std::rc::Rc<Vec<u8>>;
 
 /// The address a round-robin worker is told it listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,18 +85,22 @@ pub fn from_master(action: &str, data: Option<&str>, to: &str) -> Frame {
 /// The user's message `text` with `from` and `to` set: appended as last keys, since `JSON.parse` takes the last of equal
 /// keys, so that the payload is never parsed. A bare string `s` becomes `{"action":s,"data":s,…}`.
 ///
-/// `text` and `bare` are those of an [`Envelope`](super::inbound::Envelope).
+/// `text` and `bare` are those of an [`Envelope`](super::inbound::Envelope); `from` and `to` are the messenger's words, which
+/// need no escapes.
 #[must_use]
-pub fn relayed(text: &[u8], bare: bool, from: &str, to: &str) -> Frame {
+pub fn relayed(text: &[u8], bare: bool, from: &'static str, to: &'static str) -> Frame {
     let text = text.trim_ascii();
-    let stamp = format!(r#""from":{},"to":{}}}"#, quoted(from), quoted(to));
+    let (from, to) = (from.as_bytes(), to.as_bytes());
     let frame = match text.strip_suffix(b"}") {
         Some(fields) if !bare => {
             // Only the brace that opens an empty object can stand before its last one: no field ends with it.
-            let comma: &[u8] = if fields.trim_ascii_end().ends_with(b"{") { b"" } else { b"," };
-            [fields, comma, stamp.as_bytes(), b"\n"].concat()
+            let stamp: &[u8] = if fields.trim_ascii_end().ends_with(b"{") { br#""from":""# } else { br#","from":""# };
+            [fields, stamp, from, br#"","to":""#, to, b"\"}\n"].concat()
         }
-        _ => [br#"{"action":"#, text, br#","data":"#, text, b",", stamp.as_bytes(), b"\n"].concat(),
+        _ => {
+            let stamp = br#","from":""#;
+            [br#"{"action":"#, text, br#","data":"#, text, stamp, from, br#"","to":""#, to, b"\"}\n"].concat()
+        }
     };
     frame.into()
 }

@@ -22,6 +22,9 @@ pub const MOST_RETRANSMISSIONS: u32 = 3;
 /// gets no more of them.
 const MOST_ACKNOWLEDGEMENTS: usize = 16;
 
+/// How many frames go into one write.
+const MOST_PIECES: usize = 256;
+
 /// The room kept in an empty queue, in frames.
 const KEPT_CAPACITY: usize = 256;
 
@@ -59,12 +62,12 @@ struct Sent<H> {
     retransmissions: u32,
 }
 
-/// What to write next.
+/// What to write next, in one go.
 #[derive(Debug)]
 pub struct Write<'a, H> {
-    /// The bytes left of the frame.
-    pub bytes: &'a [u8],
-    /// The handle that goes with them: only with the first byte of a frame.
+    /// What is left of the first frame, and those behind it.
+    pub pieces: Vec<&'a [u8]>,
+    /// The handle that goes with the first byte: its frame goes alone.
     pub handle: Option<&'a H>,
 }
 
@@ -112,26 +115,39 @@ impl<H> Outbox<H> {
 
     /// What can be written now; `None` when nothing waits or everything waits behind an un-acknowledged handle.
     pub fn next_write(&self) -> Option<Write<'_, H>> {
+        let is_open = self.unacknowledged.is_none();
         let Waiting { frame, kind } = self.waiting.front()?;
-        if self.unacknowledged.is_some() && !matches!(kind, Kind::Acknowledgement) {
-            return None;
-        }
-        let handle = match kind {
-            Kind::Handle { handle, .. } if self.written == 0 => Some(handle),
-            _ => None,
-        };
         // `written` is below the length of the first frame: `wrote` takes a frame out when it reaches it.
-        Some(Write { bytes: &frame[self.written..], handle })
+        let first = &frame[self.written..];
+        if let Kind::Handle { handle, .. } = kind {
+            let handle = Some(handle).filter(|_| self.written == 0);
+            return is_open.then(|| Write { pieces: vec![first], handle });
+        }
+        let goes = |kind: &Kind<H>| match kind {
+            Kind::Acknowledgement => true,
+            Kind::User | Kind::Master => is_open,
+            Kind::Handle { .. } => false,
+        };
+        let going = self.waiting.iter().take(MOST_PIECES).take_while(|waiting| goes(&waiting.kind));
+        let mut pieces: Vec<&[u8]> = going.map(|waiting| waiting.frame.as_slice()).collect();
+        *pieces.first_mut()? = first;
+        Some(Write { pieces, handle: None })
     }
 
     /// So many bytes of [`Self::next_write`] were taken by the kernel (and the handle with them).
-    pub fn wrote(&mut self, bytes: usize) {
-        let Some(left) = self.next_write().map(|write| write.bytes.len()) else { return };
-        self.queued_bytes -= bytes.min(left);
-        self.written += bytes;
-        if bytes < left {
-            return;
+    pub fn wrote(&mut self, mut bytes: usize) {
+        self.queued_bytes -= bytes.min(self.queued_bytes);
+        while let Some(left) = self.waiting.front().map(|first| first.frame.len() - self.written) {
+            if bytes < left {
+                self.written += bytes;
+                return;
+            }
+            bytes -= left;
+            self.first_is_written();
         }
+    }
+
+    fn first_is_written(&mut self) {
         self.written = 0;
         let Some(Waiting { frame, kind }) = self.waiting.pop_front() else { return };
         match kind {
@@ -206,13 +222,13 @@ mod tests {
     use super::*;
 
     fn frame(text: &str) -> Frame {
-        text.as_bytes().into()
+        text.as_bytes().to_vec().into()
     }
 
-    /// Writes the next frame to its end: its text and the handle that went with it.
+    /// Writes the next frame, and not those behind it: its text and the handle that went with it.
     fn write(outbox: &mut Outbox<u32>) -> Option<(String, Option<u32>)> {
-        let Write { bytes, handle } = outbox.next_write()?;
-        let (text, handle) = (String::from_utf8(bytes.to_vec()).unwrap(), handle.copied());
+        let Write { pieces, handle } = outbox.next_write()?;
+        let (text, handle) = (String::from_utf8(pieces[0].to_vec()).unwrap(), handle.copied());
         outbox.wrote(text.len());
         Some((text, handle))
     }
@@ -256,8 +272,8 @@ mod tests {
         outbox.wrote(0);
         assert_eq!(outbox.next_write().unwrap().handle, Some(&1));
         outbox.wrote(1);
-        let Write { bytes, handle } = outbox.next_write().unwrap();
-        assert_eq!((bytes, handle), (&b"bc"[..], None));
+        let Write { pieces, handle } = outbox.next_write().unwrap();
+        assert_eq!((pieces, handle), (vec![&b"bc"[..]], None));
     }
 
     #[test]

@@ -5,44 +5,55 @@
 
 use std::borrow::Cow;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, Visitor};
 use serde_json::value::RawValue;
+
+use super::scan;
 
 /// The values of the fields `names` of an object, in that order; `None` when `json` is no object or no JSON at all.
 ///
-/// Neither values nor keys are decoded by serde: a lone surrogate (`"\ud800"`, which `JSON.stringify` does write) is an
-/// error to it in a text, and a serde struct takes equal keys for an error.
-pub(super) fn fields<'a, const N: usize>(json: &'a str, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
-    let mut reader = serde_json::Deserializer::from_str(json);
-    let found = reader.deserialize_map(Fields(names)).ok()?;
-    reader.end().ok()?;
-    Some(found)
-}
-
-struct Fields<'n, const N: usize>([&'n str; N]);
-
-impl<'a, const N: usize> Visitor<'a> for Fields<'_, N> {
-    type Value = [Option<&'a RawValue>; N];
-
-    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("an object")
+/// Everything is checked; only the values of these fields become text. (Nor are keys decoded by serde: a lone surrogate,
+/// `"\ud800"`, which `JSON.stringify` does write, is an error to it in a text.)
+pub(super) fn fields<'a, const N: usize>(json: &'a [u8], names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
+    let mut found = [None; N];
+    let mut at = scan::space(json, 0);
+    if *json.get(at)? != b'{' {
+        return None;
     }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut object: A) -> Result<Self::Value, A::Error> {
-        let mut found = [None; N];
-        while let Some((key, value)) = object.next_entry::<&RawValue, &RawValue>()? {
-            let key = text(key).ok_or_else(|| A::Error::custom("a key is a string"))?;
-            if let Some((place, _)) = found.iter_mut().zip(self.0).find(|(_, name)| *name == key) {
-                *place = Some(value);
+    at = scan::space(json, at + 1);
+    if *json.get(at)? != b'}' {
+        loop {
+            let behind_key = scan::string(json, at)?;
+            let key = json.get(at..behind_key)?;
+            let colon = scan::space(json, behind_key);
+            let begin = scan::space(json, colon + 1);
+            let end = scan::value(json, begin).filter(|_| json.get(colon) == Some(&b':'))?;
+            if let Some((place, _)) = found.iter_mut().zip(names).find(|(_, name)| is_name(key, name)) {
+                *place = Some(json.get(begin..end)?);
+            }
+            at = scan::space(json, end);
+            match *json.get(at)? {
+                b',' => at = scan::space(json, at + 1),
+                b'}' => break,
+                _ => return None,
             }
         }
-        Ok(found)
     }
+    let ends = scan::space(json, at + 1) == json.len();
+    ends.then(|| found.map(|value| value.and_then(|value| serde_json::from_slice(value).ok())))
+}
+
+/// Is this key, in its quotes, that name? A key may be written with escapes.
+fn is_name(key: &[u8], name: &str) -> bool {
+    if memchr::memchr(b'\\', key).is_some() {
+        return serde_json::from_slice(key).ok().and_then(text).is_some_and(|key| key == name);
+    }
+    key.get(1..key.len() - 1) == Some(name.as_bytes())
 }
 
 /// Any JSON text, checked to its end.
-pub(super) fn any(json: &str) -> Option<&RawValue> {
-    serde_json::from_str(json).ok()
+pub(super) fn any(json: &[u8]) -> Option<&RawValue> {
+    serde_json::from_slice(json).ok()
 }
 
 /// A string's text; a lone surrogate in it becomes U+FFFD, which no word of ours contains.
@@ -92,7 +103,7 @@ mod tests {
     use super::*;
 
     fn texts<'a>(json: &'a str, name: &str) -> Option<Option<&'a str>> {
-        fields(json, [name]).map(|[value]| value.map(RawValue::get))
+        fields(json.as_bytes(), [name]).map(|[value]| value.map(RawValue::get))
     }
 
     #[test]
@@ -105,7 +116,7 @@ mod tests {
     #[test]
     fn lone_surrogates_in_keys_values_and_texts_are_read_over() {
         assert_eq!(texts(r#"{"\ud800":1,"b":"\udfff","a":2}"#, "a"), Some(Some("2")));
-        let [value] = fields(r#"{"a":"x\ud800"}"#, ["a"]).unwrap();
+        let [value] = fields(br#"{"a":"x\ud800"}"#, ["a"]).unwrap();
         let read = text(value.unwrap()).unwrap();
         assert!(read.starts_with('x') && read.contains('\u{fffd}'), "{read:?}");
     }

@@ -36,12 +36,23 @@ pub struct Channel {
 /// What a read brought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Bytes, now in `lines`; there may be more.
-    Some,
+    /// So many bytes, now in the buffer; there may be more.
+    Some(usize),
     /// Nothing for now.
     Nothing,
     /// The other end is closed.
     End,
+}
+
+impl Reading {
+    /// What was read into the buffer.
+    #[must_use]
+    pub fn bytes(self, buffer: &[u8]) -> &[u8] {
+        match self {
+            Reading::Some(bytes) => buffer.get(..bytes).unwrap_or_default(),
+            Reading::Nothing | Reading::End => &[],
+        }
+    }
 }
 
 impl Channel {
@@ -58,7 +69,7 @@ impl Channel {
         }
     }
 
-    /// Reads once.
+    /// Reads once. What was read is for `lines`.
     pub fn read(&mut self, buffer: &mut [u8]) -> Reading {
         match sockets::receive(self.socket.as_fd(), buffer) {
             Ok(received) => {
@@ -67,8 +78,7 @@ impl Channel {
                 if received.bytes == 0 {
                     return Reading::End;
                 }
-                self.lines.feed(buffer.get(..received.bytes).unwrap_or_default());
-                Reading::Some
+                Reading::Some(received.bytes)
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Reading::Nothing,
             Err(_) => Reading::End,
@@ -136,7 +146,7 @@ impl Channel {
         loop {
             let Some(write) = self.outbox.next_write() else { return false };
             let handle = write.handle.map(|handle| handle.as_fd());
-            match sockets::send(self.socket.as_fd(), write.bytes, handle) {
+            match sockets::send(self.socket.as_fd(), &write.pieces, handle) {
                 Ok(written) => self.outbox.wrote(written),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return true,

@@ -153,6 +153,7 @@ impl Master {
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
+            self.note_own_listening(envelope);
             return self.ready(from);
         }
         let sender = match role {
@@ -160,7 +161,7 @@ impl Master {
             Role::Worker { .. } | Role::Spare { .. } => Sender::Worker,
         };
         if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
-            self.carried.real_port = inbound::real_port(envelope.data);
+            self.carried.real_port = inbound::real_port(envelope);
             return;
         }
         let route = self.route(sender, envelope);
@@ -189,6 +190,17 @@ impl Master {
         self.tell(Event::Reload { request: RequestId::NOBODY, how });
     }
 
+    /// A worker with reusePort listens past the master (Node 22 and later), and its message alone says where.
+    fn note_own_listening(&mut self, envelope: &Envelope<'_>) {
+        let Carried { options, real_port, record, .. } = &mut self.carried;
+        if record.address.is_none()
+            && let Some(listening) = inbound::own_listening(envelope)
+            && app::serves(options, real_port.port, &listening)
+        {
+            record.address = Some(app::address(options, real_port.protocol.as_deref(), &listening));
+        }
+    }
+
     /// One line from the parent: a message to the application, or nothing.
     pub(super) fn take_parents_line(&mut self, line: Result<&[u8], TooLong>) {
         if let Ok(line) = line
@@ -201,7 +213,7 @@ impl Master {
 
     fn route(&self, sender: Sender, envelope: &Envelope<'_>) -> Route {
         let agent = self.carried.members.iter().find(|(_, one)| !one.is_worker() && one.channel.is_some());
-        messenger::route(sender, envelope, std::process::id(), agent.map(|(_, one)| one.pid))
+        messenger::route(sender, envelope, self.carried.record.pid, agent.map(|(_, one)| one.pid))
     }
 
     /// Passes a message on, its payload unread, to whom the messenger decided.

@@ -40,9 +40,9 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_comes_in_order() {
         let (mut kept, half): (Kept, Frame) = (Kept::default(), vec![b'x'; MOST_BYTES / 2].into());
-        assert!(kept.keep(b"1".as_slice().into()) && kept.keep(half.clone()));
+        assert!(kept.keep(b"1".to_vec().into()) && kept.keep(half.clone()));
         assert!(!kept.keep(half.clone()), "there is no room for this");
-        assert!(kept.keep(b"2".as_slice().into()), "but for a shorter one");
+        assert!(kept.keep(b"2".to_vec().into()), "but for a shorter one");
         let lengths: Vec<usize> = kept.take().iter().map(|frame| frame.len()).collect();
         assert_eq!(lengths, [1, MOST_BYTES / 2, 1]);
         assert!(kept.keep(half), "and again for all");

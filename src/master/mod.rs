@@ -100,8 +100,6 @@ struct Master {
     buffer: Vec<u8>,
 }
 
-/// How much is read from one channel before the others have their turn.
-const READS_PER_TURN: usize = 16;
 /// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
 /// in case a grandchild has the channel and goes on writing.
 const LAST_READS: usize = 64;
@@ -132,7 +130,8 @@ impl Master {
         match source {
             Source::Signals => self.take_signals(),
             Source::Parent => self.read_parent(),
-            Source::Member(member) => self.read_member(member, READS_PER_TURN),
+            // Once: what it says is passed on while it is still in the processor's cache, and the others have their turn.
+            Source::Member(member) => self.read_member(member, 1),
             Source::Control => self.take_control_connection(),
             Source::Client(number) => self.take_client(number),
             Source::Listener(number) => {
@@ -238,14 +237,15 @@ impl Master {
             let Some(channel) = self.carried.members.channel(id) else { break };
             let reading = channel.read(&mut buffer);
             let mut lines = std::mem::take(&mut channel.lines);
-            while let Some(line) = lines.next_line() {
+            let mut read = reading.bytes(&buffer);
+            while let Some(line) = lines.next_line(&mut read) {
                 self.take_line(id, line);
             }
             if let Some(channel) = self.carried.members.channel(id) {
                 channel.lines = lines;
             }
             match reading {
-                Reading::Some => {}
+                Reading::Some(_) => {}
                 Reading::Nothing => break,
                 Reading::End => {
                     self.close_channel(id);
@@ -272,18 +272,19 @@ impl Master {
         while let Some(channel) = &mut self.carried.parent {
             let reading = channel.read(&mut buffer);
             let mut lines = std::mem::take(&mut channel.lines);
-            while let Some(line) = lines.next_line() {
+            let mut read = reading.bytes(&buffer);
+            while let Some(line) = lines.next_line(&mut read) {
                 self.take_parents_line(line);
             }
             match (&mut self.carried.parent, reading) {
-                (Some(channel), Reading::Some | Reading::Nothing) => channel.lines = lines,
+                (Some(channel), Reading::Some(_) | Reading::Nothing) => channel.lines = lines,
                 (Some(channel), Reading::End) => {
                     self.poll.remove(&*channel);
                     self.carried.parent = None;
                 }
                 (None, _) => {}
             }
-            if reading != Reading::Some {
+            if !matches!(reading, Reading::Some(_)) {
                 break;
             }
         }

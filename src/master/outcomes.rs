@@ -63,7 +63,9 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
     Some(Refusal { exit: exit as u8, what, why: vec![why], beside: None, hint })
 }
 
-fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> String {
+/// Why members did not come up.
+#[must_use]
+pub fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> String {
     let who = for_people(failure.member(), members);
     match failure {
         StartFailure::Died { member: _, death: how } => format!("{who} died before it was ready: {}", death(how)),

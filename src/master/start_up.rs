@@ -23,8 +23,8 @@ use super::poll::{Interest, Poll, Source};
 use super::words::Evidence;
 use super::{Carried, Master};
 
-/// How much is read at once: what Node writes at once.
-const BUFFER: usize = 64 * 1024;
+/// How much is read at once: all that the kernel holds of a channel, by its default limits.
+const BUFFER: usize = 256 * 1024;
 
 /// Runs the master of what crossed the exec, until the application is closed.
 #[must_use]

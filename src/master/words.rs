@@ -8,6 +8,7 @@ use crate::sys::signals;
 
 use super::members::{Member, Members};
 use super::notices::Level;
+use super::outcomes;
 
 /// What went wrong before a start failed, as far as the master saw it.
 #[derive(Debug, Default)]
@@ -157,25 +158,19 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
         Notice::Left(member) => (Level::Info, format!("{} has left", log(*member))),
         Notice::Reloading(how) => (Level::Info, reloading(*how)),
         Notice::Scaling { from, to } => (Level::Info, format!("scale from {from} to {to} workers")),
-        Notice::PassedGate(member) => (
-            Level::Warn,
-            format!("{} listened without asking (`exclusive`, `reusePort`): reload worker by worker", log(*member)),
-        ),
-        Notice::NoSpares(member) => (
-            Level::Warn,
-            format!(
-                "{} listened without asking (`exclusive`, `reusePort`): no spares for this application",
-                log(*member)
-            ),
-        ),
+        Notice::PassedGate(member) => (Level::Warn, format!("{} {PASSES}: reload worker by worker", log(*member))),
+        Notice::NoSpares(member) => (Level::Warn, format!("{} {PASSES}: it can have no spares", log(*member))),
         Notice::SpareWaits(member) => (Level::Info, format!("{} has booted and waits at the gate", log(*member))),
         Notice::SpareTakesOver { spare, role } => {
             (Level::Info, format!("{} becomes {}", log(*spare), app::name_of(*role)))
         }
-        Notice::Done(outcome) => done(*outcome, members, options),
+        Notice::Done(outcome) => done(*outcome, members),
         Notice::Killed(member) => (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member))),
     }
 }
+
+/// What a worker has done that is given no gate to wait at.
+const PASSES: &str = "listened without asking (`exclusive`, `reusePort`)";
 
 fn reloading(how: ReloadHow) -> String {
     let way = if how.rolling { "worker by worker" } else { "by generation" };
@@ -184,7 +179,7 @@ fn reloading(how: ReloadHow) -> String {
 }
 
 /// How an operation came out.
-fn done(outcome: Outcome, members: &Members, options: &Options) -> (Level, String) {
+fn done(outcome: Outcome, members: &Members) -> (Level, String) {
     match outcome {
         Outcome::Reloaded { workers, rolling: _, without_agent_ms: None } => {
             (Level::Info, format!("reloaded: {workers} new workers"))
@@ -194,7 +189,7 @@ fn done(outcome: Outcome, members: &Members, options: &Options) -> (Level, Strin
         }
         Outcome::Scaled { from, to } => (Level::Info, format!("scaled from {from} to {to} workers")),
         Outcome::Failed { failure, replaced } => {
-            let why = start_failure(failure, members, options, &Evidence::default()).why;
+            let why = outcomes::not_up(failure, members, &Evidence::default());
             (Level::Error, format!("the operation failed, {replaced} workers were replaced before: {why}"))
         }
         Outcome::Refused(_) => (Level::Warn, "an operation was refused".to_owned()),

@@ -160,13 +160,14 @@ const fn control_space() -> usize {
     unsafe { libc::CMSG_SPACE((MOST_DESCRIPTORS * size_of::<RawFd>()) as libc::c_uint) as usize }
 }
 
-/// Writes to a channel without waiting, with a descriptor beside the first byte.
+/// Writes to a channel without waiting, with a descriptor beside the first byte. The pieces go as one stream of bytes; at
+/// most 1024 of them (IOV_MAX).
 ///
 /// # Errors
 /// The kernel's: EAGAIN when the channel is full, EPIPE when the other end is closed.
-pub fn send(channel: BorrowedFd<'_>, bytes: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
+pub fn send(channel: BorrowedFd<'_>, pieces: &[&[u8]], descriptor: Option<BorrowedFd<'_>>) -> Result<usize, Errno> {
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    let slices = [IoSlice::new(bytes)];
+    let slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
     let channel = channel.as_raw_fd();
     match descriptor {
         None => nix_socket::sendmsg::<()>(channel, &slices, &[], flags, None),
@@ -206,7 +207,7 @@ mod tests {
             assert_eq!(flags, libc::FD_CLOEXEC);
         }
         assert_eq!(receive(ours.as_fd(), &mut buffer).unwrap_err(), Errno::EAGAIN);
-        send(theirs.as_fd(), b"z", None).unwrap();
+        send(theirs.as_fd(), &[b"z"], None).unwrap();
         assert!(receive(ours.as_fd(), &mut buffer).unwrap().descriptors.is_empty());
     }
 }

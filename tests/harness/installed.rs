@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use nix::fcntl::{Flock, FlockArg};
 
+use super::visibly;
+
 /// In node_modules: the lock file that it was installed from.
 const STAMP: &str = "node_modules/.installed-from";
 
@@ -26,7 +28,7 @@ pub fn installed(name: &str) -> Option<PathBuf> {
     let found = Command::new("npm").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
     if !found.is_ok_and(|status| status.success()) {
         assert!(std::env::var_os("CI").is_none(), "npm is not here, and a test needs it for {name}");
-        eprintln!("note: npm is not here: what needs the modules of {name} did not run");
+        visibly(&format!("note: npm is not here: what needs the modules of {name} did not run"));
         return None;
     }
     let install = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"];

@@ -17,6 +17,7 @@ pub mod processes;
 mod product;
 mod world;
 
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,12 @@ pub use installed::installed;
 pub use namespace::{is_inside, test_name, world, world_of};
 pub use product::{Background, Outcome, Typed};
 pub use world::World;
+
+/// Set where the tests' long forms are wanted too.
+pub const LONG: &str = "EGGCTL_LONG";
+
+/// The directory of the `node` that a world's programs find, if it is not to be the PATH's (`tests/node_versions.rs`).
+pub const NODE: &str = "EGGCTL_TEST_NODE";
 
 /// How long anything may take before the test is told to fail. A safety net, not an expectation.
 pub const PATIENCE: Duration = Duration::from_secs(45);
@@ -36,6 +43,11 @@ pub fn eventually(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "has not happened within {PATIENCE:?}: {what}");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Prints past the test runner, which keeps back what a passed test prints.
+pub fn visibly(line: &str) {
+    io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// Looks until `find` finds something.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::World;
+use super::{World, visibly};
 
 /// Set to the test's directory inside the namespaces.
 const INSIDE: &str = "EGGCTL_TEST_INSIDE";
@@ -44,7 +44,7 @@ pub fn world_of(name: &str, body: impl FnOnce(&mut World)) {
         Some(unshare) => run_inside(unshare, name, &root),
         None => {
             let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            eprintln!("unshare is not permitted here: this test runs alone, in the machine's own namespaces");
+            visibly("note: unshare is not permitted here: a test runs alone, in the machine's own namespaces");
             live(&root, false, body);
         }
     }
@@ -125,7 +125,7 @@ fn run_inside(unshare: &[&str], name: &str, root: &Path) {
         panic!("{name} inside its namespaces: {status}\n{output}\n{logs}");
     }
     // What a passed test had to say (a part that could not run here, for example).
-    output.lines().filter(|line| line.starts_with("note: ")).for_each(|line| eprintln!("{name}: {line}"));
+    output.lines().filter(|line| line.starts_with("note: ")).for_each(|line| visibly(&format!("{name}: {line}")));
 }
 
 fn live(root: &Path, alone: bool, body: impl FnOnce(&mut World)) {

@@ -1,5 +1,6 @@
 //! A test's own home, state, fixtures and logs.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::processes::{self, Process};
-use super::{Outcome, Typed, eventually};
+use super::{NODE, Outcome, Typed, eventually};
 
 /// Everything one test has to itself.
 pub struct World {
@@ -44,6 +45,13 @@ impl World {
     /// An application in `tests/fixtures`.
     pub fn fixture(&self, name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+    }
+
+    /// A copy of it under [`World::work`], without installed modules, to be changed.
+    pub fn copy_of(&self, name: &str) -> PathBuf {
+        let target = self.work().join(name);
+        copy(&self.fixture(name), &target);
+        target
     }
 
     /// Makes a directory with these files under [`World::work`].
@@ -94,7 +102,7 @@ impl World {
         command
             .current_dir(self.work())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("PATH", path())
             .env("HOME", self.home())
             .env("MOCK_HOME_DIR", self.home())
             .env("EGGCTL_STATE_DIR", self.state())
@@ -140,12 +148,14 @@ impl World {
         self.processes().into_iter().filter(|process| process.state != 'Z').collect()
     }
 
-    /// The masters of this title: a whole argument says so.
+    /// The masters of this title: a whole argument says so. Not a member that has not been exec'ed yet: it still has them all.
     pub fn masters(&self, title: &str) -> Vec<u32> {
         let wanted = format!("--title={title}");
         let is_master =
             |process: &Process| process.args.contains(&wanted) && process.args.iter().any(|arg| arg == "start-cluster");
-        self.alive().into_iter().filter(is_master).map(|process| process.pid).collect()
+        let masters: Vec<Process> = self.alive().into_iter().filter(is_master).collect();
+        let is_member = |process: &&Process| masters.iter().any(|master| master.pid == process.parent);
+        masters.iter().filter(|process| !is_member(process)).map(|process| process.pid).collect()
     }
 
     /// The one master of this title.
@@ -262,6 +272,26 @@ impl World {
             let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
         }
     }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    let entries = fs::read_dir(from).unwrap().map(Result::unwrap);
+    for entry in entries.filter(|entry| entry.file_name() != "node_modules") {
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+/// The PATH, with the directory of the Node that is asked for before it.
+fn path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = std::env::var_os(NODE).map(PathBuf::from).into_iter().chain(std::env::split_paths(&path));
+    std::env::join_paths(directories).unwrap()
 }
 
 /// A line that any good run may hold: the master's notices of a start and of a close. All others a test announces.

@@ -11,14 +11,15 @@ mod start;
 mod stop;
 
 use std::fs;
-use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::Value;
 
 use crate::harness::processes::Process;
-use crate::harness::{Outcome, Typed, World, eventually, http, installed, is_inside, test_name, world_of};
+use crate::harness::{
+    LONG, Outcome, Typed, World, eventually, http, installed, is_inside, test_name, visibly, world_of,
+};
 
 /// How egg-scripts does in a scenario.
 #[derive(Clone, Copy)]
@@ -63,8 +64,7 @@ pub fn scenario<F: FnOnce(&mut Scene<'_>)>(theirs: Theirs, body: F) {
     let name = test_name::<F>();
     let run = || {
         world_of(&name, |world| {
-            let application = world.work().join("parity");
-            copy(&world.fixture("parity"), &application);
+            let application = world.copy_of("parity");
             std::os::unix::fs::symlink(egg.join("node_modules"), application.join("node_modules")).unwrap();
             // The words of either program are the scenarios' own matter.
             world.expect_in_log("");
@@ -91,28 +91,11 @@ pub fn scenario<F: FnOnce(&mut Scene<'_>)>(theirs: Theirs, body: F) {
 
 /// Is this the time for heavy scenarios? If not, a note says so.
 pub fn long() -> bool {
-    let long = std::env::var_os("EGGCTL_LONG").is_some();
+    let long = std::env::var_os(LONG).is_some();
     if !long {
         visibly("note: a parity scenario did not run: it wants EGGCTL_LONG=1");
     }
     long
-}
-
-/// Past the test runner, which keeps back what a passed test prints.
-fn visibly(line: &str) {
-    io::stderr().write_all(format!("{line}\n").as_bytes()).unwrap();
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
 }
 
 impl Scene<'_> {
@@ -184,7 +167,9 @@ impl Scene<'_> {
         let is_master = |process: &Process| {
             process.args.contains(&wanted) && process.args.iter().any(|arg| arg.ends_with("start-cluster"))
         };
-        self.world.alive().into_iter().filter(is_master).collect()
+        let masters: Vec<Process> = self.world.alive().into_iter().filter(is_master).collect();
+        let is_member = |process: &&Process| masters.iter().any(|master| master.pid == process.parent);
+        masters.iter().filter(|process| !is_member(process)).cloned().collect()
     }
 
     /// The one master of this title.

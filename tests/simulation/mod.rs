@@ -1,8 +1,10 @@
 //! The lifecycle without processes: a world that can do everything to it that members, signals and time can, and a judge.
 //!
-//! * `world`: processes as the kernel would hold them, and what may happen next.
+//! * `world`: processes as the kernel would hold them, and the master's shell.
+//! * `moves`: what may happen next. `lies`: what is late or untrue and must change nothing.
 //! * `invariants`: what must always be true, in words and in code.
 //! * `judge`: what the judge of that remembers.
+//! * `operations`: the same for reload, scale and spares.
 //! * `ending`: once faults stop, all ends well, in time.
 //! * `coverage`: how often each phase met each event.
 //! * `exhaustive`: every order of events, to a depth.
@@ -27,6 +29,7 @@ mod exhaustive;
 mod invariants;
 mod judge;
 mod lies;
+mod moves;
 mod operations;
 mod random;
 mod scenarios;

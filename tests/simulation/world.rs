@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use eggctl::lifecycle::{
-    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, Patience, Phase, Policy, ReloadHow,
-    RequestId, Role, Wanted,
+    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, Patience, Phase, Policy, ReloadHow, Role,
+    Wanted,
 };
 
 use super::coverage::Coverage;
@@ -103,7 +103,7 @@ pub struct World {
     /// What may be asked for, and how often.
     pub asks: Rc<[Ask]>,
     pub asks_left: u32,
-    last_request: u32,
+    pub last_request: u32,
     /// The application listens without asking.
     pub passes_gate: bool,
 }
@@ -158,54 +158,6 @@ impl World {
 
     fn process_mut(&mut self, id: MemberId) -> Option<&mut Process> {
         self.processes.iter_mut().find(|process| process.id == id)
-    }
-
-    /// Everything that can happen now. `deaths`: the ways to die that are tried.
-    pub fn moves(&self, deaths: &[Death], strays: &[u32]) -> Vec<Move> {
-        let mut moves = Vec::new();
-        if self.pending.is_some() {
-            moves.extend([Move::Answer(true), Move::Answer(false)]);
-            if !self.answers_late {
-                return moves;
-            }
-        }
-        if self.lifecycle.phase() == Phase::New {
-            moves.push(Move::Begin);
-        }
-        for process in &self.processes {
-            let held = self.lifecycle.is_held(process.id);
-            if process.open && !process.ready && (!held || self.passes_gate && !process.at_gate) {
-                moves.push(Move::Ready(process.id));
-            }
-            if process.open && held && !process.at_gate && !self.passes_gate {
-                moves.push(Move::AtGate(process.id));
-            }
-            if process.open && process.asked_to_drain && !process.drained {
-                moves.push(Move::Drain(process.id));
-            }
-            if process.open {
-                moves.push(Move::Disconnect(process.id));
-            }
-            for &left in strays {
-                moves.extend(deaths.iter().map(|&death| Move::Die(process.id, death, left)));
-            }
-        }
-        if self.strays > 0 {
-            moves.push(Move::StraysEnd);
-        }
-        if self.closes < 3 {
-            moves.push(Move::Close);
-        }
-        if self.asks_left > 0 {
-            moves.extend(self.asks.iter().map(|ask| Move::Ask(*ask)));
-        }
-        if let Some(due) = self.lifecycle.next_timeout() {
-            moves.push(Move::Deadline);
-            if due > self.now {
-                moves.push(Move::JustBefore);
-            }
-        }
-        moves
     }
 
     /// One thing happens, the master's shell does what it is told, and the judge looks on.
@@ -287,25 +239,8 @@ impl World {
         }
     }
 
-    fn ask(&mut self, ask: Ask, coverage: &mut Coverage) -> Verdict {
-        self.asks_left = self.asks_left.saturating_sub(1);
-        self.last_request += 1;
-        let request = match ask {
-            Ask::ReloadByMember(_) => RequestId::NOBODY,
-            Ask::Reload(_) | Ask::Scale(_) => {
-                self.judge.operations.requests.push(RequestId(self.last_request));
-                RequestId(self.last_request)
-            }
-        };
-        let event = match ask {
-            Ask::Reload(how) | Ask::ReloadByMember(how) => Event::Reload { request, how },
-            Ask::Scale(wanted) => Event::Scale { request, wanted, patience: PATIENCE },
-        };
-        self.tell(event, coverage)
-    }
-
     /// The shell tells an event and performs the actions.
-    fn tell(&mut self, event: Event, coverage: &mut Coverage) -> Verdict {
+    pub fn tell(&mut self, event: Event, coverage: &mut Coverage) -> Verdict {
         if let Some(id) = event.member()
             && self.process(id).is_some_and(|process| process.given_up)
         {

@@ -157,15 +157,18 @@ impl Waiting<'_> {
         let mut buffer = [0; 4096];
         loop {
             let channel = self.channel.as_ref()?;
-            match sockets::receive(channel.as_fd(), &mut buffer) {
-                Ok(received) if received.bytes > 0 => self.lines.feed(buffer.get(..received.bytes).unwrap_or_default()),
+            let mut read = match sockets::receive(channel.as_fd(), &mut buffer) {
+                Ok(received) if received.bytes > 0 => buffer.get(..received.bytes)?,
                 Err(Errno::EAGAIN) => return None,
                 Err(Errno::EINTR) => continue,
                 // The end of the channel is no end of the master: its exit tells more.
-                Ok(_) | Err(_) => self.channel = None,
-            }
+                Ok(_) | Err(_) => {
+                    self.channel = None;
+                    return None;
+                }
+            };
             let mut lines = std::mem::take(&mut self.lines);
-            while let Some(line) = lines.next_line() {
+            while let Some(line) = lines.next_line(&mut read) {
                 if let Some(ending) = line.ok().and_then(|line| self.take_word(report::read(line))) {
                     return Some(ending);
                 }

@@ -1,0 +1,3 @@
+'use strict';
+
+module.exports = app => app.get('/', async ctx => { ctx.body = 'hello'; });

@@ -1,0 +1,197 @@
+//! Walks over one JSON text at the speed of memory: where its values end, and that `JSON.parse` would accept it.
+//!
+//! A payload is checked, never decoded. Bytes that are no UTF-8 pass inside strings, where Node's decoder makes U+FFFD of
+//! them.
+
+/// Behind the value that begins at `at`, spaces before it allowed; `None` when there is no JSON value.
+pub(super) fn value(json: &[u8], mut at: usize) -> Option<usize> {
+    // What closes each array and object that is open.
+    let mut open = Vec::new();
+    loop {
+        at = space(json, at);
+        at = match *json.get(at)? {
+            b'"' => string(json, at)?,
+            bracket @ (b'{' | b'[') => {
+                // The closing one is two further in ASCII, for both.
+                let closing = bracket + 2;
+                let inside = space(json, at + 1);
+                if *json.get(inside)? == closing {
+                    inside + 1
+                } else {
+                    open.push(closing);
+                    at = if closing == b'}' { key(json, inside)? } else { inside };
+                    continue;
+                }
+            }
+            b't' => word(json, at, b"true")?,
+            b'f' => word(json, at, b"false")?,
+            b'n' => word(json, at, b"null")?,
+            _ => number(json, at)?,
+        };
+        loop {
+            let Some(closing) = open.last().copied() else { return Some(at) };
+            at = space(json, at);
+            match *json.get(at)? {
+                b',' if closing == b'}' => {
+                    at = key(json, at + 1)?;
+                    break;
+                }
+                b',' => {
+                    at += 1;
+                    break;
+                }
+                byte if byte == closing => {
+                    open.pop();
+                    at += 1;
+                }
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// Behind the spaces at `at`.
+pub(super) fn space(json: &[u8], mut at: usize) -> usize {
+    while matches!(json.get(at), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+        at += 1;
+    }
+    at
+}
+
+/// Behind the key at `at` and its colon.
+fn key(json: &[u8], at: usize) -> Option<usize> {
+    let colon = space(json, string(json, space(json, at))?);
+    (*json.get(colon)? == b':').then_some(colon + 1)
+}
+
+/// Behind the string that begins with the quote at `at`.
+pub(super) fn string(json: &[u8], at: usize) -> Option<usize> {
+    let mut at = word(json, at, b"\"")?;
+    loop {
+        at += plain(json.get(at..)?);
+        match *json.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at = escape(json, at + 1)?,
+            _ => return None,
+        }
+    }
+}
+
+/// How many bytes there are before the first quote, backslash or control character.
+fn plain(text: &[u8]) -> usize {
+    /// Shorter strings end within so many steps of a word; it is not worth to begin a search for the end of the others.
+    const SHORT: usize = 64;
+    let mut at = 0;
+    for word in text.as_chunks().0.iter().take(SHORT / 8) {
+        let special = specials(u64::from_le_bytes(*word));
+        if special != 0 {
+            return at + (special.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    let rest = text.get(at..).unwrap_or_default();
+    let end = memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len());
+    let rest = rest.get(..end).unwrap_or_default();
+    // The least of all first: that is done by many bytes at a time.
+    let least = rest.iter().fold(u8::MAX, |least, byte| least.min(*byte));
+    let control = if least < b' ' { rest.iter().position(|byte| *byte < b' ') } else { None };
+    at + control.unwrap_or(end)
+}
+
+/// The highest bit of each quote, backslash and control character among eight bytes; above the lowest such bit there may
+/// be others by the carry.
+fn specials(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let each = |byte: u8| zero_in(word ^ (ONES * u64::from(byte)));
+    (control | each(b'"') | each(b'\\')) & (ONES << 7)
+}
+
+/// Behind what follows a backslash.
+fn escape(json: &[u8], at: usize) -> Option<usize> {
+    match *json.get(at)? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 1),
+        b'u' => json.get(at + 1..at + 5)?.iter().all(u8::is_ascii_hexdigit).then_some(at + 5),
+        _ => None,
+    }
+}
+
+fn number(json: &[u8], at: usize) -> Option<usize> {
+    let at = at + usize::from(*json.get(at)? == b'-');
+    let mut at = if *json.get(at)? == b'0' { at + 1 } else { digits(json, at)? };
+    if json.get(at) == Some(&b'.') {
+        at = digits(json, at + 1)?;
+    }
+    if matches!(json.get(at), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(json.get(at + 1), Some(b'+' | b'-')));
+        at = digits(json, at + 1 + sign)?;
+    }
+    Some(at)
+}
+
+/// Behind at least one digit.
+fn digits(json: &[u8], mut at: usize) -> Option<usize> {
+    let begin = at;
+    while json.get(at).is_some_and(u8::is_ascii_digit) {
+        at += 1;
+    }
+    (at > begin).then_some(at)
+}
+
+fn word(json: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    json.get(at..)?.starts_with(word).then_some(at + word.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepts(json: &[u8]) -> bool {
+        value(json, 0).is_some_and(|end| space(json, end) == json.len())
+    }
+
+    fn serde_accepts(json: &[u8]) -> bool {
+        serde_json::from_slice::<&serde_json::value::RawValue>(json).is_ok()
+    }
+
+    #[test]
+    fn a_string_ends_where_it_ends_however_long_it_is() {
+        for length in 0..200 {
+            for (special, valid) in
+                [("\"", true), ("\\n\"", true), ("\\\"\"", true), ("\n\"", false), ("\u{1f}\"", false), ("", false)]
+            {
+                let json = format!("\"{}{special}", "é~\u{7f} !#[]".chars().cycle().take(length).collect::<String>());
+                assert_eq!(string(json.as_bytes(), 0), valid.then_some(json.len()), "{json:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 20_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_serde_accepts_is_accepted_and_nothing_else(
+            pieces in proptest::collection::vec(prop_oneof![
+                "[\\[\\]{},: \t]", "[{}\\[\\]\",:]{1,3}", "-?[0-9]{0,2}(\\.[0-9]{0,2})?([eE][+-]?[0-9]?)?", "true|false|null|nul",
+                "\"[a-z\\\\\"u0-9 \n]{0,12}\"", "\"[a-z]{0,90}\"", Just("\"k\":".to_owned()), "\\PC",
+            ], 0..12),
+        ) {
+            let json = pieces.concat();
+            prop_assert_eq!(accepts(json.as_bytes()), serde_accepts(json.as_bytes()), "{}", json);
+        }
+
+        #[test]
+        fn json_with_one_byte_changed_is_accepted_when_serde_accepts_it(
+            text in "[a-z\"\\\\\n]{0,20}", number in any::<f64>(), list in proptest::collection::vec(any::<i16>(), 0..4),
+            place in any::<prop::sample::Index>(), byte in 0u8..0x80,
+        ) {
+            let mut json = serde_json::json!({ "text": text, "list": list, "deep": [{ "n": number }, {}, [], null] }).to_string().into_bytes();
+            prop_assert!(accepts(&json));
+            let place = place.index(json.len());
+            json[place] = byte;
+            prop_assert_eq!(accepts(&json), serde_accepts(&json), "{}", String::from_utf8_lossy(&json));
+        }
+    }
+}
