@@ -16,6 +16,7 @@ mod egg_close;
 mod egg_death;
 mod egg_failures;
 mod egg_messages;
+mod egg_reload;
 mod foreground;
 mod gate;
 mod harness;

@@ -3,7 +3,7 @@
 use nix::sys::signal::Signal;
 
 use crate::harness::load::{EVERY_KIND, Kind, Load};
-use crate::harness::{World, eventually, processes, world};
+use crate::harness::{World, eventually, processes, visibly, world};
 
 /// How often each thing is done.
 fn times() -> usize {
@@ -85,7 +85,7 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
             load.goes_on(100);
         }
         let tally = load.end();
-        println!("{tally:?}");
+        visibly(&format!("{} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
         assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
         // Each client has one request under way: no kill can take more than that of each.
         assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);

@@ -15,10 +15,13 @@ use super::{Carried, Master};
 /// How many questions of one member are kept; one for each address it serves.
 const MOST_HELD: usize = 64;
 
+/// A question, and the blob that came with it.
+type Held = (QueryServer<'static>, Option<Box<RawValue>>);
+
 /// The questions that wait for their answers.
 #[derive(Debug, Default)]
 pub struct Gate {
-    held: BTreeMap<MemberId, Vec<(QueryServer<'static>, Option<Box<RawValue>>)>>,
+    held: BTreeMap<MemberId, Vec<Held>>,
     /// Where the first worker of all began to serve: it tells where the others will, when the options do not.
     served: Option<Listening>,
 }

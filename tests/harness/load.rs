@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, visibly};
 
 /// How one client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ impl Tally {
     /// Fails unless every request was answered.
     #[track_caller]
     pub fn nothing_is_lost(&self) {
-        println!("{} answered, {} refused, {} lost", self.answered, self.refused, self.lost);
+        visibly(&format!("{} answered, {} refused, {} lost", self.answered, self.refused, self.lost));
         assert_eq!((self.refused, self.lost), (0, 0), "{:#?}", self.failures);
     }
 }
@@ -177,7 +177,7 @@ impl Client {
         let path = if self.kind == Kind::Slow { "/slow?ms=3000" } else { "/" };
         let wish = if keep { "keep-alive" } else { "close" };
         if self.kind == Kind::Upload {
-            const PIECE: [u8; 20_000] = [b'x'; 20_000];
+            static PIECE: [u8; 20_000] = [b'x'; 20_000];
             write!(
                 connection,
                 "POST /upload HTTP/1.1\r\nHost: a\r\nConnection: {wish}\r\nContent-Length: {}\r\n\r\n",
