@@ -221,12 +221,8 @@ impl Lifecycle {
             AgentTurn::Wanted => {
                 operation.agent = match &mut slot.seat {
                     Seat::Taken(agent) => {
-                        agent.ask_to_leave(
-                            false,
-                            now.saturating_add(grace_ms / 2),
-                            now.saturating_add(grace_ms),
-                            actions,
-                        );
+                        // Its servers have the workers for clients, and those stay: they would never close politely.
+                        agent.terminate(now.saturating_add(grace_ms), actions);
                         AgentTurn::Leaving { since: now }
                     }
                     Seat::Empty { due: _ } | Seat::Closed => {
