@@ -3,15 +3,19 @@
 mod close;
 mod death;
 mod health;
+mod operation;
 mod start;
 
 use eggctl::lifecycle::Action::{Notice, Spawn};
 use eggctl::lifecycle::Notice as N;
-use eggctl::lifecycle::{Action, CloseCause, Death, Event, Kind, Lifecycle, MemberId, Millis, Phase, Policy, Role};
+use eggctl::lifecycle::{
+    Action, CloseCause, Death, Event, Kind, Lifecycle, MemberId, Millis, Patience, Phase, Policy, Role,
+};
 
 const AGENT: Role = Role::Agent;
 const NOTHING: [Action; 0] = [];
 const TERM: i32 = 15;
+const PATIENCE: Patience = Patience { boot_grace_ms: 60_000, drain_grace_ms: 30_000 };
 const SIGKILL: Death = Death::Signal(9);
 
 fn worker(slot: u32) -> Role {

@@ -1,0 +1,221 @@
+//! Reload, scale and spares, one by one.
+
+use eggctl::lifecycle::Action::{Answer, Drain, LeaveDispatch, Notice, OpenGate, Terminate};
+use eggctl::lifecycle::Notice as N;
+use eggctl::lifecycle::{
+    Action, Death, Event, Outcome, Policy, Refusal, ReloadHow, RequestId, Role, StartFailure, Wanted,
+};
+
+use super::{AGENT, NOTHING, SIGKILL, Stage, died, nth, policy, refork, spawn, worker};
+
+const GENERATION: ReloadHow = ReloadHow { rolling: false, batch: Some(8), agent: false, patience: super::PATIENCE };
+const ROLLING: ReloadHow = ReloadHow { rolling: true, batch: None, agent: false, patience: super::PATIENCE };
+
+fn reload(stage: &mut Stage, request: u32, how: ReloadHow) -> Vec<Action> {
+    stage.tell(Event::Reload { request: RequestId(request), how })
+}
+
+fn scale(stage: &mut Stage, wanted: Wanted) -> Vec<Action> {
+    stage.tell(Event::Scale { request: RequestId(1), wanted, patience: super::PATIENCE })
+}
+
+fn over(request: u32, outcome: Outcome) -> [Action; 2] {
+    [Notice(N::Done(outcome)), Answer { request: RequestId(request), outcome }]
+}
+
+fn reloaded(workers: u32, rolling: bool, without_agent_ms: Option<u64>) -> Outcome {
+    Outcome::Reloaded { workers, rolling, without_agent_ms }
+}
+
+fn at_gate(stage: &mut Stage, n: u32) -> Vec<Action> {
+    stage.tell(Event::AtGate(nth(n)))
+}
+
+fn leaves(n: u32) -> [Action; 2] {
+    [LeaveDispatch(nth(n)), Drain(nth(n))]
+}
+
+/// Drains, gets TERM, ends.
+fn goes(stage: &mut Stage, n: u32) -> Vec<Action> {
+    assert_eq!(stage.tell(Event::Drained(nth(n))), [Terminate(nth(n))]);
+    stage.dies(n, Death::Code(0))
+}
+
+#[test]
+fn a_generation_waits_for_its_last_one_is_let_in_together_and_then_the_old_ones_leave() {
+    let mut stage = Stage::running(policy(false, 2));
+    let began = [Notice(N::Reloading(GENERATION)), spawn(3, worker(0)), spawn(4, worker(1))];
+    assert_eq!(reload(&mut stage, 7, GENERATION), began);
+    assert_eq!(at_gate(&mut stage, 4), NOTHING);
+    assert_eq!(at_gate(&mut stage, 3), [OpenGate(nth(3)), OpenGate(nth(4))]);
+    assert_eq!(stage.ready(3), NOTHING);
+    assert_eq!(stage.ready(4), [leaves(1), leaves(2)].concat());
+    assert_eq!(goes(&mut stage, 2), [Notice(N::Left(nth(2)))]);
+    let end = [vec![Notice(N::Left(nth(1)))], over(7, reloaded(2, false, None)).to_vec()].concat();
+    assert_eq!(goes(&mut stage, 1), end);
+}
+
+#[test]
+fn a_batch_is_the_spare_cores_and_at_least_one() {
+    for (cores, batch) in [(1, 1), (3, 1), (5, 2), (64, 3)] {
+        let mut stage = Stage::running(Policy { cores, ..policy(false, 3) });
+        let began = reload(&mut stage, 1, ReloadHow { batch: None, ..GENERATION });
+        assert_eq!(began.len() - 1, batch, "{cores} cores: {began:?}");
+    }
+}
+
+#[test]
+fn a_new_one_that_dies_dismisses_its_generation_and_nobody_else_notices() {
+    let mut stage = Stage::running(policy(false, 2));
+    reload(&mut stage, 7, GENERATION);
+    at_gate(&mut stage, 3);
+    let failure = StartFailure::Died { member: nth(4), death: Death::Code(1) };
+    let failed = Outcome::Failed { failure, replaced: 0 };
+    let mut ended = vec![Notice(N::Died { member: nth(4), death: Death::Code(1) }), Notice(N::Done(failed))];
+    ended.extend([LeaveDispatch(nth(3)), Terminate(nth(3)), Answer { request: RequestId(7), outcome: failed }]);
+    assert_eq!(stage.dies(4, Death::Code(1)), ended);
+    assert!(stage.lifecycle.is_ready(nth(1)) && stage.lifecycle.is_ready(nth(2)));
+    assert_eq!(stage.dies(3, Death::Code(0)), [Notice(N::Left(nth(3)))]);
+    assert_eq!(stage.lifecycle.next_timeout(), None);
+}
+
+#[test]
+fn a_new_one_that_hangs_is_given_up_at_its_boot_grace_but_one_at_the_gate_may_wait() {
+    let mut stage = Stage::running(policy(false, 2));
+    reload(&mut stage, 7, GENERATION);
+    at_gate(&mut stage, 3);
+    assert_eq!(stage.pass(super::PATIENCE.boot_grace_ms - 1), NOTHING);
+    let failed = Outcome::Failed { failure: StartFailure::NotReady(nth(4)), replaced: 0 };
+    assert_eq!(stage.pass(1)[0], Notice(N::Done(failed)));
+}
+
+#[test]
+fn rolling_each_old_one_leaves_when_its_successor_is_ready() {
+    let mut stage = Stage::running(policy(false, 2));
+    assert_eq!(reload(&mut stage, 7, ROLLING), [Notice(N::Reloading(ROLLING)), spawn(3, worker(0))]);
+    assert!(!stage.lifecycle.is_held(nth(3)), "it does not wait");
+    assert_eq!(stage.ready(3), [&leaves(1)[..], &[spawn(4, worker(1))]].concat());
+    assert_eq!(stage.ready(4), leaves(2));
+    goes(&mut stage, 1);
+    assert_eq!(goes(&mut stage, 2)[1..], over(7, reloaded(2, true, None)));
+}
+
+#[test]
+fn who_passes_the_gate_makes_the_reload_rolling() {
+    let mut stage = Stage::running(policy(false, 2));
+    reload(&mut stage, 7, ReloadHow { batch: None, ..GENERATION });
+    let passed = [&[Notice(N::PassedGate(nth(3)))][..], &leaves(1), &[spawn(4, worker(1))]].concat();
+    assert_eq!(stage.ready(3), passed);
+    assert!(!stage.lifecycle.is_held(nth(4)));
+    stage.ready(4);
+    goes(&mut stage, 1);
+    assert_eq!(goes(&mut stage, 2)[1..], over(7, reloaded(2, true, None)));
+}
+
+#[test]
+fn the_agent_goes_after_the_workers_are_new_and_the_receipt_says_how_long_there_was_none() {
+    let mut stage = Stage::running(policy(true, 1));
+    reload(&mut stage, 7, ReloadHow { agent: true, ..GENERATION });
+    at_gate(&mut stage, 3);
+    assert_eq!(stage.ready(3), [&leaves(2)[..], &[Terminate(nth(1))]].concat());
+    goes(&mut stage, 2);
+    stage.pass(100);
+    assert_eq!(stage.dies(1, Death::Code(0)), [Notice(N::Left(nth(1))), spawn(4, AGENT)]);
+    stage.pass(400);
+    assert_eq!(stage.ready(4), over(7, reloaded(1, false, Some(500))));
+}
+
+/// The naive draft's fault: a second reload 1 ms after the first doubled the workers.
+#[test]
+fn the_same_reload_again_joins_and_another_is_refused() {
+    let mut stage = Stage::running(policy(false, 1));
+    reload(&mut stage, 7, GENERATION);
+    assert_eq!(reload(&mut stage, 8, GENERATION), NOTHING);
+    let refused = |request, refusal| [Answer { request: RequestId(request), outcome: Outcome::Refused(refusal) }];
+    assert_eq!(reload(&mut stage, 9, ROLLING), refused(9, Refusal::Reloading));
+    assert_eq!(scale(&mut stage, Wanted::More(1)), refused(1, Refusal::Reloading));
+    at_gate(&mut stage, 2);
+    stage.ready(2);
+    let outcome = reloaded(1, false, None);
+    let joined = [&over(7, outcome)[..], &[Answer { request: RequestId(8), outcome }]].concat();
+    assert_eq!(goes(&mut stage, 1)[1..], joined);
+}
+
+#[test]
+fn what_a_member_asks_for_during_a_reload_follows_it() {
+    let mut stage = Stage::running(policy(false, 1));
+    reload(&mut stage, 7, ROLLING);
+    assert_eq!(reload(&mut stage, 0, ROLLING), NOTHING);
+    stage.ready(2);
+    let then = [&over(7, reloaded(1, true, None))[..], &[Notice(N::Reloading(ROLLING)), spawn(3, worker(0))]].concat();
+    assert_eq!(goes(&mut stage, 1)[1..], then);
+}
+
+#[test]
+fn more_workers_are_wanted_only_once_they_are_ready_and_fewer_leave_from_the_end() {
+    let mut stage = Stage::running(policy(false, 1));
+    let began = [Notice(N::Scaling { from: 1, to: 2 }), spawn(2, worker(1))];
+    assert_eq!(scale(&mut stage, Wanted::More(1)), began);
+    assert_eq!(stage.lifecycle.workers(), 1);
+    assert_eq!(stage.ready(2), over(1, Outcome::Scaled { from: 1, to: 2 }));
+    assert_eq!(stage.dies(2, SIGKILL), [died(2, SIGKILL), refork(worker(1), 0), spawn(3, worker(1))]);
+    stage.ready(3);
+    let fewer = [&[Notice(N::Scaling { from: 2, to: 1 })][..], &leaves(3)].concat();
+    assert_eq!(scale(&mut stage, Wanted::Exactly(1)), fewer);
+    assert_eq!(goes(&mut stage, 3)[1..], over(1, Outcome::Scaled { from: 2, to: 1 }));
+    let none = [Answer { request: RequestId(1), outcome: Outcome::Refused(Refusal::Count) }];
+    assert_eq!(scale(&mut stage, Wanted::Fewer(1)), none);
+}
+
+#[test]
+fn a_scale_that_fails_takes_back_what_it_added() {
+    let mut stage = Stage::running(policy(false, 1));
+    scale(&mut stage, Wanted::More(2));
+    stage.ready(2);
+    let failure = StartFailure::Died { member: nth(3), death: SIGKILL };
+    let failed = Outcome::Failed { failure, replaced: 1 };
+    let mut ended = vec![died(3, SIGKILL), Notice(N::Done(failed))];
+    ended.extend(leaves(2));
+    ended.push(Answer { request: RequestId(1), outcome: failed });
+    assert_eq!(stage.dies(3, SIGKILL), ended);
+    assert_eq!(stage.lifecycle.workers(), 1);
+}
+
+const SPARE: Role = Role::Spare { kind: eggctl::lifecycle::Kind(0), place: 0 };
+
+#[test]
+fn a_spare_takes_over_at_once_and_its_place_is_filled_behind_it_with_the_crashs_back_off() {
+    let (mut stage, mut all) = (Stage::begun(Policy { spares: 1, ..policy(false, 1) }), Vec::new());
+    all.extend(stage.ready(1));
+    assert_eq!(all, [Action::AnnounceReady, spawn(2, SPARE)]);
+    assert!(stage.lifecycle.is_held(nth(2)));
+    assert_eq!(at_gate(&mut stage, 2), [Notice(N::SpareWaits(nth(2)))]);
+    let takes = |spare: u32| [Notice(N::SpareTakesOver { spare: nth(spare), role: worker(0) }), OpenGate(nth(spare))];
+    assert_eq!(stage.dies(1, SIGKILL), [&[died(1, SIGKILL)][..], &takes(2)].concat());
+    assert_eq!(stage.ready(2), [spawn(3, SPARE)]);
+    at_gate(&mut stage, 3);
+    assert_eq!(stage.dies(2, SIGKILL), [&[died(2, SIGKILL)][..], &takes(3)].concat());
+    assert_eq!(stage.ready(3), NOTHING);
+    assert_eq!(stage.pass(100), [spawn(4, SPARE)]);
+}
+
+#[test]
+fn a_reload_recycles_the_spare() {
+    let mut stage = Stage::begun(Policy { spares: 1, ..policy(false, 1) });
+    stage.ready(1);
+    at_gate(&mut stage, 2);
+    reload(&mut stage, 7, GENERATION);
+    at_gate(&mut stage, 3);
+    assert_eq!(stage.ready(3), [&leaves(1)[..], &[LeaveDispatch(nth(2)), Terminate(nth(2))]].concat());
+    stage.dies(2, Death::Code(0));
+    assert_eq!(goes(&mut stage, 1).last(), Some(&spawn(4, SPARE)));
+}
+
+#[test]
+fn a_close_gives_an_operation_up_and_ends_its_members_too() {
+    let mut stage = Stage::running(policy(false, 1));
+    reload(&mut stage, 7, GENERATION);
+    let actions = stage.signal();
+    assert_eq!(actions[1..3], over(7, Outcome::Interrupted));
+    assert!(actions.contains(&Terminate(nth(2))) && actions.contains(&Drain(nth(1))), "{actions:?}");
+}
