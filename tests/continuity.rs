@@ -1,9 +1,12 @@
 //! Nothing is lost: requests of every kind are counted while the application is reloaded, scaled and robbed of workers.
 
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+
 use nix::sys::signal::Signal;
 
 use crate::harness::load::{EVERY_KIND, Kind, Load};
-use crate::harness::{World, eventually, processes, visibly, world};
+use crate::harness::{World, eventually, http, processes, visibly, world};
 
 /// How often each thing is done.
 fn times() -> usize {
@@ -91,4 +94,134 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
         assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
         world.stop("svc");
     });
+}
+
+/// Somebody is killed at a random moment of these commands, again and again: what was good before goes on, and the wanted
+/// count comes back.
+fn killed_at_random(world: &mut World, commands: &[&[&str]]) {
+    world.expect_in_log("");
+    let port = world.port();
+    world.start("svc", port).arg("--spare=1").run().exits(0);
+    let master = world.master("svc");
+    let kills = if times() == 20 { 50 } else { 8 };
+    let mut dice = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() as usize;
+    let mut roll = |below: usize| {
+        dice = dice.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7fff_ffff;
+        (dice >> 8) % below
+    };
+    for kill in 0..kills {
+        let command = world.eggctl(commands[kill % commands.len()]).arg("--title=svc").spawn();
+        std::thread::sleep(std::time::Duration::from_millis(roll(700) as u64));
+        let mut members = world.workers(master);
+        members.extend(world.agents(master));
+        if let Some(victim) = members.get(roll(members.len().max(1))) {
+            // It may have ended by itself meanwhile.
+            let pid = nix::unistd::Pid::from_raw(i32::try_from(*victim).unwrap());
+            drop(nix::sys::signal::kill(pid, Signal::SIGKILL));
+        }
+        let code = command.finish().status.code();
+        assert!(matches!(code, Some(0 | 1)), "{code:?}");
+        eventually("an answer", || http::try_get(port, "/").is_ok_and(|reply| reply.status == 200));
+    }
+    world.eggctl(&["scale", "2", "--title=svc"]).run();
+    eventually("everybody is there again", || world.workers(master).len() == 3 && world.agents(master).len() == 1);
+    world.eggctl(&["reload", "--title=svc"]).run().exits(0);
+    assert_eq!(world.master("svc"), master);
+    world.stop("svc");
+}
+
+#[test]
+fn kills_at_random_moments_of_a_reload_by_generation_leave_what_was_good() {
+    world(|world| killed_at_random(world, &[&["reload", "--batch=2"]]));
+}
+
+#[test]
+fn kills_at_random_moments_of_a_rolling_reload_with_the_agent_leave_what_was_good() {
+    world(|world| killed_at_random(world, &[&["reload", "--rolling", "--agent"]]));
+}
+
+#[test]
+fn kills_at_random_moments_of_a_scale_leave_what_was_good() {
+    world(|world| killed_at_random(world, &[&["scale", "4"], &["scale", "2"]]));
+}
+
+#[test]
+fn a_master_killed_during_a_reload_takes_everybody_with_it() {
+    world(|world| {
+        world.expect_in_log("");
+        world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "3,4").run().exits(0);
+        let command = world.eggctl(&["reload", "--title=svc"]).spawn();
+        eventually("a new worker boots", || world.boots("worker") == 3);
+        processes::signal(world.master("svc"), Signal::SIGKILL);
+        let outcome = command.finish();
+        assert_ne!(outcome.status.code(), Some(0), "{}", outcome.text());
+        world.stop("svc");
+        world.nobody_is_left();
+    });
+}
+
+/// Node's own way to leave closes connections that are idle, also those whose next request is on its way: a figure for
+/// the documents, and no promise.
+#[test]
+fn without_the_preload_what_is_lost_is_told() {
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        world.start("svc", port).arg("--no-preload").run().exits(0);
+        let load = Load::begin(port, &[Kind::Close, Kind::Close, Kind::KeepAlive(0), Kind::KeepAlive(20)]);
+        for _ in 0..times() {
+            world.eggctl(&["reload", "--title=svc", "--drain-timeout=2000"]).run().exits(0);
+            load.goes_on(50);
+        }
+        let tally = load.end();
+        visibly(&format!("without the preload: {} answered, {} lost", tally.answered, tally.lost));
+        assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
+        let closing = tally.failures.iter().filter(|failure| failure.starts_with("Close")).count();
+        assert_eq!(closing, 0, "a client with a connection for each request lost one: {:#?}", tally.failures);
+        world.stop("svc");
+    });
+}
+
+/// An upgraded connection (a websocket's, here one that echoes) lives until the drain timeout, and new ones always connect.
+#[test]
+fn upgraded_connections_live_to_the_limit_and_new_ones_always_connect() {
+    world(|world| {
+        world.expect_in_log("");
+        let script = "require('http').createServer().on('upgrade', (q, s) => { s.write('HTTP/1.1 101 Switching Protocols\\r\\n\
+                      Connection: Upgrade\\r\\nUpgrade: echo\\r\\n\\r\\n'); s.pipe(s); }).listen(process.env.PORT)";
+        let application = world.directory("app", &[("app.js", script), ("package.json", "{\"name\":\"app\"}")]);
+        let port = world.port();
+        let flags = ["start", "--daemon", "--title=svc", "--workers=2", &format!("--port={port}")];
+        world.eggctl(&flags).arg(&application).run().exits(0);
+        let mut old = upgraded(port);
+        let mut reload = world.eggctl(&["reload", "--title=svc", "--drain-timeout=3000"]).spawn();
+        while !reload.has_ended() {
+            assert!(echoes(&mut upgraded(port)), "a new connection works at any moment");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let took = reload.finish();
+        took.exits(0);
+        assert!(took.took.as_millis() >= 3_000, "the old connection had its time: {:?}", took.took);
+        assert!(!echoes(&mut old), "and not more");
+        assert!(echoes(&mut upgraded(port)));
+        world.stop("svc");
+    });
+}
+
+fn upgraded(port: u16) -> TcpStream {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(crate::harness::PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n").unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    stream
+}
+
+fn echoes(stream: &mut TcpStream) -> bool {
+    let mut back = [0; 4];
+    stream.write_all(b"ping").is_ok() && stream.read_exact(&mut back).is_ok() && &back == b"ping"
 }
