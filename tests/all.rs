@@ -17,6 +17,7 @@ mod egg_messages;
 mod foreground;
 mod gate;
 mod harness;
+mod health;
 mod logs;
 mod master_killed;
 mod messages;

@@ -22,6 +22,7 @@ fn options(port: Option<u16>) -> Options {
         host: None,
         env: None,
         daemon: true,
+        exit_when_down: false,
         stdout: PathBuf::from("/home/u/logs/master-stdout.log"),
         stderr: PathBuf::from("/home/u/logs/master-stderr.log"),
         timeout_ms: 300_000,

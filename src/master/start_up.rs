@@ -100,6 +100,7 @@ fn policy(options: &Options) -> Policy {
         agent: options.has_agent(),
         workers: options.workers,
         refork: options.replaces_the_dead(),
+        exit_when_down: options.exits_when_down(),
         boot_grace_ms: options.timeout_ms,
         worker_close_grace_ms: options.worker_close_grace_ms,
         agent_close_grace_ms: options.agent_close_grace_ms,

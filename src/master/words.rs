@@ -124,6 +124,17 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
         Notice::ReforkWindowFull { wait_ms } => {
             (Level::Error, format!("60 reforks in 60 s: the next one after {wait_ms} ms"))
         }
+        Notice::Down { agents, workers, for_ms: _, exits: true } => {
+            // egg-cluster's words.
+            let text = format!("{agents} agent and {workers} worker(s) alive, exit to avoid unknown state");
+            (Level::Error, text)
+        }
+        Notice::Down { agents, workers, for_ms, exits: false } => {
+            let seconds = for_ms / 1_000;
+            let text =
+                format!("{agents} agent and {workers} worker(s) alive for {seconds} s: it is tried again and again");
+            (Level::Error, text)
+        }
         Notice::BootGraceOver(member) => {
             (Level::Error, format!("{} is not ready in time: it is ended and tried again", log(*member)))
         }
@@ -134,7 +145,7 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
             (Level::Info, format!("master is killed by signal {}, closing", signals::name(*signal)))
         }
         Notice::CloseHurried(signal) => {
-            (Level::Warn, format!("second signal {}: nobody is waited for politely any more", signals::name(*signal)))
+            (Level::Warn, format!("{} while closing: nobody is waited for politely any more", signals::name(*signal)))
         }
         Notice::Disconnected(member) => (Level::Info, format!("{} closed its channel", log(*member))),
         Notice::GivenUp(member) => {

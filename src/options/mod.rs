@@ -129,6 +129,8 @@ pub struct Options {
     pub env: Option<String>,
     /// Detach?
     pub daemon: bool,
+    /// `--exit-when-down`.
+    pub exit_when_down: bool,
     /// Where the members' stdout goes when detached.
     #[serde(with = "any_path")]
     pub stdout: PathBuf,
@@ -193,6 +195,13 @@ impl Options {
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {
         !matches!(self.env.as_deref(), Some("local" | "unittest"))
+    }
+
+    /// Does the master give up when there has been no agent, or no worker, for 30 s? Egg's does. A daemon is looked after
+    /// by nobody: it goes on, unless it is told that somebody starts it anew.
+    #[must_use]
+    pub fn exits_when_down(&self) -> bool {
+        self.exit_when_down || !self.daemon
     }
 
     /// The directory that egg-scripts makes for alinode, Node's profiler: `NODE_LOG_DIR` of the members.

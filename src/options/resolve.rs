@@ -61,6 +61,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         port,
         host: asked.host(),
         daemon: asked.daemon()?,
+        exit_when_down: asked.exit_when_down()?,
         stdout: log(&flags.stdout, "stdout", "master-stdout.log")?,
         stderr: log(&flags.stderr, "stderr", "master-stderr.log")?,
         timeout_ms,

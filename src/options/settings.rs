@@ -20,6 +20,7 @@ const NOT_EGGS: &[&str] = &[
     "env",
     "framework",
     "ignore-stderr",
+    "exit-when-down",
     "node",
     "port",
     "require",

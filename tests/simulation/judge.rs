@@ -34,6 +34,10 @@ pub struct Judge {
     pub closes: u32,
     pub last_exit: Option<(MemberId, Death)>,
     pub last_spawn_failure: Option<MemberId>,
+    /// Since when there is no agent or no worker.
+    pub down_since: Option<Millis>,
+    /// The master gave up for that.
+    pub gave_up_down: bool,
 }
 
 pub fn back_off(deaths: u32) -> Millis {
@@ -58,6 +62,8 @@ impl Judge {
             closes: 0,
             last_exit: None,
             last_spawn_failure: None,
+            down_since: None,
+            gave_up_down: false,
         }
     }
 

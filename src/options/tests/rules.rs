@@ -21,6 +21,7 @@ fn nothing_typed_gives_egg_scripts_defaults() {
     assert_eq!(options.node, scratch.path("bin/node"));
     assert_eq!(options.node_flags, ["--no-deprecation", "--trace-warnings"]);
     assert!(options.preload && !options.daemon && !options.ignore_stderr);
+    assert!(options.exits_when_down(), "the foreground");
     assert_eq!(options.env, None);
 }
 
