@@ -142,6 +142,20 @@ impl Failure {
             .hint("name the application's directory, or a script, which needs no package.json")
     }
 
+    /// What was given to `start-cluster` is not what Egg's master is given.
+    pub fn bad_start_cluster(why: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, "the options of start-cluster cannot be used")
+            .because(why)
+            .hint("they are one argument, a JSON object: `{\"baseDir\":\"/srv/app\",\"workers\":2,\"title\":\"svc\"}`")
+    }
+
+    /// `start-cluster` starts Egg, and nothing else.
+    pub fn not_egg(base_dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` is no Egg application", base_dir.display()))
+            .because("no framework is named, its package.json names no `egg`, and none is installed there")
+            .hint("`eggctl start` runs other applications")
+    }
+
     /// A package.json that cannot be used; a syntax error carries its line and column.
     pub fn bad_package_json(path: &Path, error: impl fmt::Display) -> Self {
         Failure::new(Exit::Usage, format!("`{}` is not a package.json", path.display())).because(error)

@@ -25,6 +25,7 @@ mod parity;
 mod refork;
 mod same_title;
 mod simulation;
+mod stand_in;
 mod start_daemon;
 mod start_failures;
 mod stop;

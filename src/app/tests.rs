@@ -13,6 +13,7 @@ fn options(port: Option<u16>) -> Options {
         title: Title::try_from("a \"b\" ü".to_owned()).unwrap(),
         name: "hello".to_owned(),
         base_dir: PathBuf::from("/srv/hello"),
+        directory: PathBuf::from("/srv/hello"),
         application: Application::Node {
             script: PathBuf::from("/srv/hello/app.js"),
             agent: Some(PathBuf::from("/srv/hello/agent.js")),

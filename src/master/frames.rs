@@ -167,9 +167,21 @@ impl Master {
 
     /// One line from the parent: a message to the application, or nothing.
     pub(super) fn take_parents_line(&mut self, line: Result<&[u8], TooLong>) {
-        if let Ok(line) = line
-            && let Inbound::User(envelope) = inbound::read(line)
-        {
+        let Ok(line) = line else { return };
+        let inbound = match inbound::read(line) {
+            // A Node parent that sends one waits for this word before it sends anything more.
+            Inbound::Handle { message } => {
+                let Some(channel) = &mut self.carried.parent else { return };
+                let came = channel.claim().is_some();
+                channel.push_acknowledgement(if came { outbound::handle_ack() } else { outbound::handle_nack() });
+                if !came {
+                    return; // It is sent again.
+                }
+                inbound::read(message.get().as_bytes())
+            }
+            inbound => inbound,
+        };
+        if let Inbound::User(envelope) = inbound {
             let route = self.route(Sender::Parent, &envelope);
             self.relay(route, &envelope);
         }

@@ -19,6 +19,7 @@ mod place;
 mod program;
 mod resolve;
 mod settings;
+mod start_cluster;
 mod stop;
 mod surroundings;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tests;
 
 pub use place::{AGENT_SCRIPT, default_title};
 pub use resolve::resolve;
+pub use start_cluster::{StartCluster, resolve_start_cluster};
 pub use surroundings::{Source, Surroundings};
 
 /// The longest title, in bytes.
@@ -115,8 +117,11 @@ pub struct Options {
     pub title: Title,
     /// What the application calls itself (package.json's name, else the script's file name): shown.
     pub name: String,
-    /// Absolute directory of the application; the members' working directory. UTF-8: Node can run nothing elsewhere.
+    /// Absolute directory of the application. UTF-8: Node can run nothing elsewhere.
     pub base_dir: PathBuf,
+    /// Absolute path of the members' working directory.
+    #[serde(with = "any_path")]
+    pub directory: PathBuf,
     /// What runs.
     pub application: Application,
     /// How many workers: 1 to [`MOST_WORKERS`].
@@ -194,7 +199,11 @@ impl Options {
     /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {
-        !matches!(self.env.as_deref(), Some("local" | "unittest"))
+        match self.env.as_deref() {
+            Some(env) => !matches!(env, "local" | "unittest"),
+            // Always so but under a parent that has its own idea.
+            None => self.environment.contains(&("NODE_ENV".into(), "production".into())),
+        }
     }
 
     /// Does the master give up when there has been no agent, or no worker, for 30 s? Egg's does. A daemon is looked after
