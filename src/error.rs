@@ -109,6 +109,12 @@ impl Failure {
         Failure::new(Exit::Usage, what).because(format!("`{text}` is not a number from {low} to {high} ({source})"))
     }
 
+    /// A variable that names no level of the log.
+    pub fn bad_log_level(text: &str, variable: &str) -> Self {
+        Failure::new(Exit::Usage, format!("${variable}"))
+            .because(format!("`{text}` is none of DEBUG, INFO, WARN, ERROR and NONE"))
+    }
+
     /// A variable whose value is no text.
     pub fn not_text(variable: &str) -> Self {
         Failure::new(Exit::Usage, format!("the value of ${variable} is not UTF-8"))

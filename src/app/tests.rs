@@ -31,6 +31,7 @@ fn options(port: Option<u16>) -> Options {
         node: PathBuf::from("/usr/bin/node"),
         node_flags: vec!["--no-deprecation".to_owned()],
         preload: true,
+        log_level: crate::options::LogLevel::default(),
         worker_close_grace_ms: 5000,
         agent_close_grace_ms: 5000,
         environment: vec![("NODE_ENV".into(), "production".into())],

@@ -86,6 +86,7 @@ impl Master {
             ClusterFrame::Close { key, .. } => listeners.leave(from, key, &self.poll),
             ClusterFrame::ExitedAfterDisconnect { seq } => {
                 listeners.leave_dispatch(from);
+                members.leaves_by_itself(from);
                 members.push(from, outbound::plain_reply(listeners.next_seq(), *seq));
             }
             ClusterFrame::Accepted { ack, accepted } => {

@@ -110,6 +110,20 @@ pub enum Family {
     Four,
 }
 
+/// From which level on the master's own lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// All of them.
+    #[default]
+    Info,
+    /// Warnings and errors.
+    Warn,
+    /// Errors.
+    Error,
+    /// None at all.
+    None,
+}
+
 /// Everything the master needs to know. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -153,6 +167,8 @@ pub struct Options {
     pub node_flags: Vec<String>,
     /// Do the members get the preload (blocking output, polite leave)?
     pub preload: bool,
+    /// `EGG_MASTER_LOGGER_LEVEL`.
+    pub log_level: LogLevel,
     /// `EGG_APP_CLOSE_TIMEOUT`, in milliseconds.
     pub worker_close_grace_ms: u64,
     /// `EGG_AGENT_CLOSE_TIMEOUT`, in milliseconds.

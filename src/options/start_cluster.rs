@@ -14,7 +14,7 @@ use super::egg::EggOptions;
 use super::flags::StartFlags;
 use super::package::is_truthy;
 use super::place::Place;
-use super::resolve::{close_grace_ms, home};
+use super::resolve::{close_grace_ms, home, log_level};
 use super::settings::Settings;
 use super::surroundings::Surroundings;
 use super::{Options, Title, program};
@@ -129,6 +129,7 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
         ignore_stderr: true,
         node_flags,
         preload: true,
+        log_level: log_level(&around)?,
         worker_close_grace_ms: close_grace_ms("EGG_APP_CLOSE_TIMEOUT", &around)?,
         agent_close_grace_ms: close_grace_ms("EGG_AGENT_CLOSE_TIMEOUT", &around)?,
         cookie: String::new(),
