@@ -120,6 +120,16 @@ impl Master {
         }
     }
 
+    /// A worker that listens without asking anybody tells in its message where.
+    fn learn_address(&mut self, envelope: &Envelope<'_>) {
+        let Carried { options, real_port, record, .. } = &mut self.carried;
+        if let Some(listening) = inbound::listens_at(envelope.data)
+            && app::serves(options, real_port.port, &listening)
+        {
+            record.address.get_or_insert(app::address(options, real_port.protocol.as_deref(), &listening));
+        }
+    }
+
     /// A member is ready; only the first sign counts.
     fn ready(&mut self, member: MemberId) {
         if self.carried.lifecycle.is_ready(member) {
@@ -145,6 +155,7 @@ impl Master {
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
+            self.learn_address(envelope);
             return self.ready(from);
         }
         let sender = match role {
