@@ -24,7 +24,9 @@ pub fn typed() -> Option<StartCluster> {
     masters::script(rest.next()?, &mut rest).filter(|script| masters::is_start_cluster(script))?;
     let behind: Vec<OsString> = rest.map(|argument| OsString::from_vec(argument.to_vec())).collect();
     let script_at = arguments.len() - behind.len() - 1;
-    Some(StartCluster { node_flags: arguments.into_iter().take(script_at).collect(), arguments: behind })
+    // `--` ends node's flags: the members have one more before their script.
+    let node_flags = arguments.into_iter().take(script_at).filter(|flag| flag != "--").collect();
+    Some(StartCluster { node_flags, arguments: behind })
 }
 
 /// Becomes the master.
