@@ -102,7 +102,7 @@ pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
 /// Where a worker says that it listens, when it has asked nobody (`reusePort`) and Node's own frame never comes: the data
 /// of `reuse-port-listening`, and in `app-start` its `address`, are what `server.address()` tells of a TCP port.
 #[must_use]
-pub fn listens_at(data: Option<&RawValue>) -> Option<Listening> {
+pub fn listens_at(envelope: &Envelope<'_>) -> Option<Listening> {
     #[derive(serde::Deserialize)]
     struct Address {
         address: Option<String>,
@@ -113,6 +113,7 @@ pub fn listens_at(data: Option<&RawValue>) -> Option<Listening> {
     struct AppStart {
         address: Address,
     }
+    let [data] = peek::fields(envelope.text, ["data"])?;
     let json = data?.get();
     let Address { address, family, port } = serde_json::from_str::<AppStart>(json)
         .map(|start| start.address)
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn a_worker_tells_where_it_listens_by_itself() {
         let at = |json: &str| {
-            let told = listens_at(serde_json::from_str::<&RawValue>(json).ok())?;
+            let told = listens_at(&envelope(&format!(r#"{{"action":"app-start","data":{json}}}"#)))?;
             Some((told.address, told.port, told.address_type))
         };
         let v6 = Some((Some("::".to_owned()), 7001, AddressType::Tcp6));
@@ -316,7 +317,7 @@ mod tests {
         for other in [r#""/run/a.sock""#, r#"{"workerId":4,"address":"/run/a.sock"}"#, "null", r#"{"port":-1}"#] {
             assert_eq!(at(other), None, "{other}");
         }
-        assert!(listens_at(None).is_none());
+        assert!(listens_at(&envelope(r#"{"action":"app-start"}"#)).is_none());
     }
 
     #[test]

@@ -123,7 +123,7 @@ impl Master {
     /// A worker that listens without asking anybody tells in its message where.
     fn learn_address(&mut self, envelope: &Envelope<'_>) {
         let Carried { options, real_port, record, .. } = &mut self.carried;
-        if let Some(listening) = inbound::listens_at(envelope.data)
+        if let Some(listening) = inbound::listens_at(envelope)
             && app::serves(options, real_port.port, &listening)
         {
             record.address.get_or_insert(app::address(options, real_port.protocol.as_deref(), &listening));
