@@ -73,7 +73,7 @@ fn an_agent_that_ignores_term_is_killed_at_its_own_grace() {
 #[test]
 fn a_second_signal_skips_the_polite_part() {
     world(|world| {
-        world.expect_in_log("second signal");
+        world.expect_in_log("while closing: nobody is waited for");
         let port = world.port();
         let typed = world.start("svc", port).arg("--workers=1").env("EGG_APP_CLOSE_TIMEOUT", "600000");
         typed.run().exits(0);

@@ -3,6 +3,7 @@
 mod ending;
 mod masters;
 mod start;
+mod start_cluster;
 mod stop;
 
 use std::process::ExitCode;
@@ -19,6 +20,12 @@ pub fn run() -> ExitCode {
         Ok(Some(crossing)) => return crate::master::run(crossing),
         Ok(None) => {}
         Err(error) => return tell(&error),
+    }
+    if let Some(typed) = start_cluster::typed() {
+        return match start_cluster::run(&typed) {
+            Ok(exit) => ExitCode::from(exit as u8),
+            Err(error) => tell(&error),
+        };
     }
     let result = match flags::parse(std::env::args_os()) {
         Ok(cli) => match cli.command {

@@ -81,13 +81,24 @@ pub enum Notice {
         /// Until the window has room again.
         wait_ms: Millis,
     },
+    /// For so long the agent, or every worker, has been missing.
+    Down {
+        /// How many agents are ready: 0 or 1.
+        agents: usize,
+        /// How many workers are.
+        workers: usize,
+        /// Since when.
+        for_ms: Millis,
+        /// The master gives up: the close begins, and the exit code is 1.
+        exits: bool,
+    },
     /// A member is not ready within its boot grace; it is ended and tried again.
     BootGraceOver(MemberId),
     /// The agent has been booting for 5 s: print the line of code that says it is ready.
     AgentSlow(MemberId),
     /// The close begins, because of a signal of this number.
     Closing(i32),
-    /// A second signal: no polite part.
+    /// A signal while the close goes on: no polite part any more.
     CloseHurried(i32),
     /// The member closed its channel (after everything had been ready) but lives: a worker is replaced now and has 30 s to
     /// end by itself, an agent is ended first.

@@ -9,6 +9,7 @@
 //! * [`slot`]: the places that the members take, and who is where.
 //! * [`start`]: from nothing to full strength, or to the first failure.
 //! * [`refork`]: a new member for a slot that lost one: back-off and window.
+//! * [`health`]: what to do when nobody is there for long.
 //! * [`close`]: workers, then the agent, then strays, then the end.
 //! * [`timer`]: everything that happens because time has passed.
 //!
@@ -19,6 +20,7 @@
 mod action;
 mod close;
 mod event;
+mod health;
 mod member;
 mod policy;
 mod refork;
@@ -31,6 +33,7 @@ pub use event::{CloseCause, Death, Event};
 pub use policy::{Millis, Policy};
 
 use close::Close;
+use health::Down;
 use member::{Member, State};
 use refork::Window;
 use slot::Slot;
@@ -88,6 +91,7 @@ pub struct Lifecycle {
     leaving: Vec<Member>,
     last_member: MemberId,
     window: Window,
+    down: Option<Down>,
     close: Close,
 }
 
@@ -104,6 +108,7 @@ impl Lifecycle {
             leaving: Vec::new(),
             last_member: MemberId(0),
             window: Window::default(),
+            down: None,
             close: Close::default(),
         }
     }
@@ -142,7 +147,8 @@ impl Lifecycle {
     /// When [`Lifecycle::handle_timeout`] is to be called at the latest; none: only an event can change anything.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
-        self.first_timer().map(|(due, _)| due).into_iter().chain(self.refork_at()).min()
+        let timer = self.first_timer().map(|(due, _)| due);
+        [timer, self.refork_at(), self.down_at()].into_iter().flatten().min()
     }
 
     /// Where the master is in its own life.
@@ -175,6 +181,7 @@ impl Lifecycle {
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.
     fn settle(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        self.watch_health(now, actions);
         match self.phase {
             Phase::New | Phase::ClosingStrays | Phase::Ended => {}
             Phase::Starting => {

@@ -12,6 +12,8 @@ pub struct Policy {
     pub workers: u32,
     /// Is a dead member replaced? Not with `--env local` or `--env unittest`, as in Egg.
     pub refork: bool,
+    /// Does the master exit, with 1, when there has been no agent, or no worker, for 30 s?
+    pub exit_when_down: bool,
     /// How long a member may take from its spawn until it is ready.
     pub boot_grace_ms: Millis,
     /// The workers' share of a close, from the close to KILL (`EGG_APP_CLOSE_TIMEOUT`); half of it is for the polite leave.

@@ -6,7 +6,8 @@ use super::slot::Seat;
 use super::start::AGENT_SLOW_MS;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
-/// What is to happen at a deadline. Reforks are none of these: [`Lifecycle::settle`] finds them by comparing.
+/// What is to happen at a deadline. Reforks, and who is missing for long, are none of these:
+/// [`Lifecycle::settle`] finds them by comparing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Timer {
     /// The agent has been booting for a while: tell what it may have forgotten.

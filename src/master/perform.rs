@@ -6,7 +6,7 @@ use crate::app;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report};
-use crate::lifecycle::{Action, Event, MemberId, Notice, Role, StartFailure};
+use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::{clock, crossing, signals, spawn};
@@ -21,7 +21,7 @@ impl Master {
         match action {
             Action::Spawn { member, role } => self.spawn(member, role),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
-            Action::Drain(member) => self.carried.members.push(member, outbound::drain()),
+            Action::Drain(member) => self.drain(member),
             Action::Terminate(member) => self.signal(member, SIGTERM),
             Action::Kill(member) => self.signal(member, SIGKILL),
             Action::CloseListeners => self.close_listeners(),
@@ -68,10 +68,23 @@ impl Master {
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
-        let member = Member { role, number, pid: spawned.pid, pidfd, channel, spawned_ms };
+        let member = Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms };
+        let line = words::spawned(&member);
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
+        if self.carried.lifecycle.phase() == Phase::Running {
+            self.notices.write(Level::Info, &line);
+        }
         self.report_progress();
         Ok(())
+    }
+
+    fn drain(&mut self, id: MemberId) {
+        let Carried { members, options, .. } = &mut self.carried;
+        if members.get(id).is_some_and(|member| app::leaves_politely(options, member.role)) {
+            members.push(id, outbound::drain());
+        } else {
+            self.events.push_back(Event::Drained(id));
+        }
     }
 
     fn signal(&mut self, member: MemberId, signal: i32) {
@@ -127,6 +140,11 @@ impl Master {
         if let Some(hint) = &failed.hint {
             text = format!("{text} (hint: {hint})");
         }
+        if let StartFailure::Died { member, .. } = failure
+            && let Some(member) = members.get(member)
+        {
+            text = format!("{} start fail, exiting with code:1: {text}", words::in_log(member));
+        }
         self.notices.write(Level::Error, &text);
         if let Some(channel) = parent {
             channel.push(report::report(&Report::Failed(failed)));
@@ -143,7 +161,7 @@ impl Master {
 
     fn notice(&mut self, notice: &Notice) {
         let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
-        self.notices.write(level, &text);
+        self.notices.write_named(level, words::error_name(notice, &self.carried.members), &text);
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::app::Runtime;
 use crate::ipc::inbound::RealPort;
 use crate::lifecycle::{Lifecycle, Policy};
-use crate::options::Options;
+use crate::options::{LogLevel, Options};
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
@@ -79,10 +79,10 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         started_ms: clock::monotonic_ms(),
     };
     Ok(Master {
+        notices: Notices::new(pid, carried.options.log_level),
         carried,
         poll,
         signals,
-        notices: Notices::new(pid),
         directory,
         open_files,
         _number_3: number_3,
@@ -100,6 +100,7 @@ fn policy(options: &Options) -> Policy {
         agent: options.has_agent(),
         workers: options.workers,
         refork: options.replaces_the_dead(),
+        exit_when_down: options.exits_when_down(),
         boot_grace_ms: options.timeout_ms,
         worker_close_grace_ms: options.worker_close_grace_ms,
         agent_close_grace_ms: options.agent_close_grace_ms,
@@ -109,7 +110,7 @@ fn policy(options: &Options) -> Policy {
 /// A panic aborts; its reason is the last line in the log.
 fn last_words_of_a_panic(pid: u32) {
     std::panic::set_hook(Box::new(move |panic| {
-        Notices::new(pid)
+        Notices::new(pid, LogLevel::default())
             .write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
     }));
 }

@@ -89,6 +89,10 @@ impl Asked<'_> {
         self.yes_or_no(self.flags.ignore_stderr(), "ignore-stderr")
     }
 
+    pub fn exit_when_down(&self) -> Result<bool, Failure> {
+        self.yes_or_no(self.flags.exit_when_down(), "exit-when-down")
+    }
+
     /// The node program: a path, or a name.
     pub fn node(&self) -> Result<PathBuf, Failure> {
         self.path(self.flags.node.as_deref(), "node").map(|found| found.unwrap_or_else(|| PathBuf::from("node")))

@@ -99,6 +99,14 @@ pub struct StartFlags {
     #[arg(long, hide = true)]
     no_ignore_stderr: bool,
 
+    /// End a detached master with exit code 1 when there is no agent, or no worker, for 30 s (in the foreground it always ends)
+    #[arg(long, overrides_with = "no_exit_when_down")]
+    exit_when_down: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_exit_when_down: bool,
+
     /// The node program: a path, or a name looked up in PATH [default: node]
     #[arg(long, value_name = "PROGRAM")]
     pub node: Option<PathBuf>,
@@ -135,6 +143,12 @@ impl StartFlags {
     #[must_use]
     pub fn ignore_stderr(&self) -> Option<bool> {
         one_of(self.ignore_stderr, self.no_ignore_stderr)
+    }
+
+    /// `--exit-when-down` or its opposite, if one was typed.
+    #[must_use]
+    pub fn exit_when_down(&self) -> Option<bool> {
+        one_of(self.exit_when_down, self.no_exit_when_down)
     }
 
     /// `--sourcemap` or its opposite, if one was typed.

@@ -128,3 +128,14 @@ fn logs_go_where_the_flags_say_seen_from_the_current_directory() {
         assert!(logs.join("err.log").is_file());
     });
 }
+
+#[test]
+fn members_work_in_the_directory_where_the_start_was_typed() {
+    scenario(Passes, |scene| {
+        scene.start(&[]).run().exits(0);
+        for process in everybody(scene) {
+            let directory = fs::read_link(format!("/proc/{}/cwd", process.pid)).unwrap();
+            assert_eq!(directory, scene.world.work(), "{:?}", process.args);
+        }
+    });
+}

@@ -21,6 +21,9 @@ impl World {
         let began = self.now;
         self.calm_down(stubborn, coverage)?;
         let mut took = self.now - began;
+        if self.judge.gave_up_down {
+            took = took.saturating_sub(65_000); // It may have been up to there.
+        }
         if self.lifecycle.phase() == Phase::Running {
             must!(self.full_strength() || !self.policy.refork, "faults have stopped, full strength does not return");
             let most = 65_000 + worker_grace.max(agent_grace);

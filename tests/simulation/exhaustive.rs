@@ -16,7 +16,9 @@ use super::world::{World, story};
 const DEPTH: u32 = 7;
 
 fn policy(agent: bool, workers: u32, refork: bool) -> Policy {
-    Policy { agent, workers, refork, boot_grace_ms: 8_000, worker_close_grace_ms: 4_000, agent_close_grace_ms: 3_000 }
+    let exit_when_down = agent;
+    let (boot_grace_ms, worker_close_grace_ms, agent_close_grace_ms) = (8_000, 4_000, 3_000);
+    Policy { agent, workers, refork, exit_when_down, boot_grace_ms, worker_close_grace_ms, agent_close_grace_ms }
 }
 
 /// Walks all states that can be reached from here in [`DEPTH`] moves; returns how many.

@@ -15,121 +15,14 @@
 //!  9. Phases only go forward. In a closing phase everybody who is to go has been asked.
 //! 10. What the lifecycle says about members is what is so; whoever is in a passing state has a deadline.
 //! 11. An event that is late or untrue changes nothing (`World::tell_lies`).
-//! 12. A close ends within its graces; once faults stop, full strength returns (`ending`).
+//! 12. Who is missing for 30 s (the agent, or every worker) is told, to the millisecond, and once a minute again; or the
+//!     master gives up, then, but for members that began to boot before.
+//! 13. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
-use std::collections::VecDeque;
+use eggctl::lifecycle::{Action, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
-use eggctl::lifecycle::{Action, Death, MemberId, Millis, Notice, Phase, Policy, Role, StartFailure};
-
+use super::judge::back_off;
 use super::world::{Process, Verdict, World};
-
-/// What the judge remembers of one slot: its own account of who was lost when.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Account {
-    role: Role,
-    /// Who is in it, spawned when.
-    holder: Option<(MemberId, Millis)>,
-    deaths: u32,
-    lost_at: Millis,
-    /// The log has been told of the refork.
-    told: bool,
-}
-
-/// The judge's memory.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Judge {
-    accounts: Vec<Account>,
-    reforks: VecDeque<Millis>,
-    last_id: u32,
-    pub announced: Option<Action>,
-    listeners_closed: bool,
-    hurried: bool,
-    given_up: bool,
-    exit: Option<u8>,
-    phase: Phase,
-    /// Signals that asked for the close.
-    closes: u32,
-    last_exit: Option<(MemberId, Death)>,
-    last_spawn_failure: Option<MemberId>,
-}
-
-fn back_off(deaths: u32) -> Millis {
-    [0, 0, 100, 200, 400, 800, 1_600, 3_200].get(deaths as usize).copied().unwrap_or(5_000)
-}
-
-impl Judge {
-    pub fn new(policy: &Policy) -> Self {
-        let world = eggctl::lifecycle::Lifecycle::new(policy.clone());
-        let accounts =
-            world.waiting_for().map(|(role, _)| Account { role, holder: None, deaths: 0, lost_at: 0, told: true });
-        Self {
-            accounts: accounts.collect(),
-            reforks: VecDeque::new(),
-            last_id: 0,
-            announced: None,
-            listeners_closed: false,
-            hurried: false,
-            given_up: false,
-            exit: None,
-            phase: Phase::New,
-            closes: 0,
-            last_exit: None,
-            last_spawn_failure: None,
-        }
-    }
-
-    fn is_running(&self) -> bool {
-        self.announced == Some(Action::AnnounceReady) && !self.listeners_closed
-    }
-
-    fn is_closing(&self) -> bool {
-        self.listeners_closed
-    }
-
-    fn lost(&mut self, id: MemberId, now: Millis, lived: bool) {
-        for account in &mut self.accounts {
-            if let Some((holder, spawned_at)) = account.holder
-                && holder == id
-            {
-                account.holder = None;
-                account.deaths = if lived && now - spawned_at >= 60_000 { 1 } else { account.deaths + 1 };
-                account.lost_at = now;
-                account.told = false;
-            }
-        }
-    }
-
-    pub fn saw_disconnect(&mut self, id: MemberId, now: Millis, processes: &[Process]) {
-        // A worker that is not being ended is lost when its channel closes; everybody else when the process is gone.
-        let worker = processes.iter().find(|process| process.id == id && process.role != Role::Agent);
-        if self.is_running() && worker.is_some_and(|process| process.termed_at.is_none()) {
-            self.lost(id, now, true);
-        }
-    }
-
-    pub fn saw_exit(&mut self, id: MemberId, death: Death, now: Millis, _processes: &[Process]) {
-        self.last_exit = Some((id, death));
-        self.lost(id, now, true);
-    }
-
-    pub fn saw_spawn_fail(&mut self, id: MemberId, now: Millis) {
-        self.last_spawn_failure = Some(id);
-        self.lost(id, now, false);
-    }
-
-    pub fn saw_close(&mut self, _signal: i32) {
-        self.closes += 1;
-    }
-
-    /// When the spawn was asked for.
-    pub fn spawned_at(&self, id: MemberId) -> Option<Millis> {
-        self.accounts.iter().filter_map(|account| account.holder).find(|holder| holder.0 == id).map(|holder| holder.1)
-    }
-
-    fn account(&mut self, role: Role) -> Result<&mut Account, String> {
-        self.accounts.iter_mut().find(|account| account.role == role).ok_or_else(|| format!("no slot for {role:?}"))
-    }
-}
 
 impl World {
     /// Judges an action before it is performed.
@@ -302,6 +195,18 @@ impl World {
                 let first = self.judge.reforks.len().checked_sub(60).map(|oldest| self.judge.reforks[oldest] + 60_000);
                 must!(first == Some(self.now + wait_ms), "untrue: {notice:?}");
             }
+            Notice::Down { agents, workers, for_ms, exits } => {
+                must!(running && self.policy.refork && *exits == self.policy.exit_when_down, "wrong: {notice:?}");
+                let so = self.judge.down_since == Some(self.now - for_ms) && self.ready() == (*agents, *workers);
+                must!(so, "untrue: {notice:?}");
+                if *exits {
+                    must!(*for_ms >= 30_000 && !self.boots_in_time(), "too early: {notice:?}");
+                    self.judge.gave_up_down = true;
+                } else {
+                    let on_time = *for_ms >= 30_000 && (for_ms - 30_000) % 60_000 == 0;
+                    must!(on_time || self.answers_late, "not in time: {notice:?}");
+                }
+            }
             Notice::BootGraceOver(id) => {
                 let so = self.boots_since(*id, self.policy.boot_grace_ms);
                 must!(running && so, "untrue or not in time: {notice:?}");
@@ -312,7 +217,8 @@ impl World {
             }
             Notice::Closing(_) => must!(running && self.closes == 1, "{notice:?} without a signal"),
             Notice::CloseHurried(_) => {
-                must!(self.judge.is_closing() && self.closes >= 2 && !self.judge.hurried, "wrong: {notice:?}");
+                must!(self.closes > u32::from(!self.judge.gave_up_down), "no second reason to close: {notice:?}");
+                must!(self.judge.is_closing() && !self.judge.hurried, "wrong: {notice:?}");
                 self.judge.hurried = true;
             }
             Notice::Disconnected(id) => {
@@ -339,7 +245,7 @@ impl World {
         must!(self.strays == 0 || self.judge.given_up, "Exit while strays live");
         let failed = matches!(self.judge.announced, Some(Action::AnnounceFailure(_)));
         must!(self.judge.announced.is_some(), "Exit, and nothing was announced");
-        must!(code == u8::from(failed || self.judge.given_up), "exit code {code}");
+        must!(code == u8::from(failed || self.judge.given_up || self.judge.gave_up_down), "exit code {code}");
         self.judge.exit = Some(code);
         Ok(())
     }
@@ -355,6 +261,7 @@ impl World {
         must!(phase != Phase::Starting || !self.full_strength(), "full strength is not announced");
         must!(self.closes == 0 || self.judge.is_closing(), "a signal, and no close");
 
+        self.judge_health()?;
         let mut said: Vec<_> = self.lifecycle.members().collect();
         said.sort_unstable();
         let living = self.processes.iter().filter(|process| !process.given_up);
@@ -372,6 +279,37 @@ impl World {
         let vacant = self.judge.accounts.iter().any(|account| account.holder.is_none());
         let kept = self.lifecycle.next_timeout().is_some() || !self.policy.refork;
         must!(phase != Phase::Running || !vacant || kept, "a slot is empty and nothing is planned");
+        Ok(())
+    }
+
+    /// How many agents and workers are ready.
+    fn ready(&self) -> (usize, usize) {
+        let ready =
+            self.processes.iter().filter(|process| process.ready && process.open && process.termed_at.is_none());
+        let (agents, workers): (Vec<_>, Vec<_>) = ready.partition(|process| process.role == Role::Agent);
+        (agents.len(), workers.len())
+    }
+
+    /// Has everything that is missing (the agent, any worker) somebody who began to boot within the 30 s?
+    fn boots_in_time(&self) -> bool {
+        let due = self.judge.down_since.map_or(0, |since| since + 30_000);
+        let boots = |agent: bool| {
+            self.processes.iter().any(|process| {
+                let waited_for = !process.ready && process.open && process.termed_at.is_none();
+                (process.role == Role::Agent) == agent && waited_for && process.spawned_at < due
+            })
+        };
+        let (agents, workers) = self.ready();
+        (agents > 0 || !self.policy.agent || boots(true)) && (workers > 0 || boots(false))
+    }
+
+    fn judge_health(&mut self) -> Verdict {
+        let (agents, workers) = self.ready();
+        let down = self.judge.is_running() && (workers == 0 || self.policy.agent && agents == 0);
+        let since = self.judge.down_since.unwrap_or(self.now);
+        self.judge.down_since = down.then_some(since);
+        let long = down && self.policy.refork && self.policy.exit_when_down && self.now >= since + 30_000;
+        must!(!long || self.pending.is_some() || self.boots_in_time(), "down since {since}, and nobody gives up");
         Ok(())
     }
 

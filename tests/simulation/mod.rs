@@ -2,6 +2,7 @@
 //!
 //! * `world`: processes as the kernel would hold them, and what may happen next.
 //! * `invariants`: what must always be true, in words and in code.
+//! * `judge`: what the judge of that remembers.
 //! * `ending`: once faults stop, all ends well, in time.
 //! * `coverage`: how often each phase met each event.
 //! * `exhaustive`: every order of events, to a depth.
@@ -24,6 +25,7 @@ mod coverage;
 mod ending;
 mod exhaustive;
 mod invariants;
+mod judge;
 mod random;
 mod scenarios;
 mod world;

@@ -47,6 +47,7 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
         agent: dice.one_in(2),
         workers: 1 + dice.below(8) as u32,
         refork: !dice.one_in(5),
+        exit_when_down: dice.one_in(2),
         boot_grace_ms: 1_000 + dice.below(20_000),
         worker_close_grace_ms: dice.below(10_000),
         agent_close_grace_ms: dice.below(10_000),

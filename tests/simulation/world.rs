@@ -6,7 +6,7 @@ use std::rc::Rc;
 use eggctl::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Phase, Policy, Role};
 
 use super::coverage::Coverage;
-use super::invariants::Judge;
+use super::judge::Judge;
 
 /// A process that was spawned and is not reaped.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

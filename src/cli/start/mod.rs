@@ -10,6 +10,7 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 
 use crate::app;
 use crate::error::{Exit, Failure};
@@ -26,13 +27,20 @@ use super::masters;
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
-    let mut options = resolve(flags)?;
+    begin(resolve(flags)?, None)
+}
+
+/// Takes the title and becomes the master, or detaches it and waits. `channel`: a parent of the master in the foreground.
+///
+/// # Errors
+/// A [`Failure`] for whatever the user can mend.
+pub fn begin(mut options: Options, channel: Option<OwnedFd>) -> anyhow::Result<Exit> {
     options.take_cookie(state::new_cookie(&options.title)?);
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
     make_directories(&options);
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
-    let crossing = Crossing { options: memory, lock: lock.into(), channel: None };
+    let crossing = Crossing { options: memory, lock: lock.into(), channel };
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
     let environment = environment(&options);
@@ -57,7 +65,7 @@ fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
 }
 
 /// The environment, directory and limits that this process was started with.
-fn surroundings() -> anyhow::Result<Surroundings> {
+pub fn surroundings() -> anyhow::Result<Surroundings> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Usage, "cannot tell the current directory").because(error))?;
     let passwd = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
@@ -70,7 +78,7 @@ fn surroundings() -> anyhow::Result<Surroundings> {
 }
 
 /// pidfds, `close_range` and `renameat2` are taken for granted: Linux 5.10 has them all.
-fn check_kernel() -> anyhow::Result<()> {
+pub fn check_kernel() -> anyhow::Result<()> {
     let name = nix::sys::utsname::uname()?;
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());

@@ -20,7 +20,7 @@ fn node_flags(package: &str, typed: &[&str]) -> Vec<String> {
 
 const ALL: &str = r#"{"name":"svc","eggScriptsConfig":{
     "title":"set","workers":5,"port":"7100","env":"pre","daemon":true,"stdout":"o.log","stderr":"/e.log",
-    "timeout":9000,"ignore-stderr":true,"node":"bin/node"}}"#;
+    "timeout":9000,"ignore-stderr":true,"exit-when-down":true,"node":"bin/node"}}"#;
 
 #[test]
 fn what_is_set_stands_in_for_what_is_not_typed() {
@@ -28,7 +28,7 @@ fn what_is_set_stands_in_for_what_is_not_typed() {
     let options = scratch.start(&[], &[]).unwrap();
     assert_eq!((options.title.as_str(), options.workers, options.port), ("set", 5, Some(7100)));
     assert_eq!((options.env.as_deref(), options.timeout_ms), (Some("pre"), 9000));
-    assert!(options.daemon && options.ignore_stderr);
+    assert!(options.daemon && options.ignore_stderr && options.exits_when_down());
     assert_eq!((options.stdout, options.stderr), (scratch.path("o.log"), PathBuf::from("/e.log")));
     assert_eq!(options.node, scratch.path("bin/node"));
     assert!(options.environment.contains(&("EGG_SERVER_ENV".into(), "pre".into())));
@@ -42,6 +42,7 @@ fn what_is_typed_or_in_the_environment_comes_first() {
     assert_eq!((options.title.as_str(), options.workers, options.port), ("t", 2, Some(82)));
     assert_eq!((options.env.as_deref(), options.timeout_ms), (Some("prod"), 8));
     assert!(!options.daemon && !options.ignore_stderr);
+    assert!(!scratch.start(&["--no-exit-when-down"], &[]).unwrap().exits_when_down());
     let options = scratch.start(&[], &[("EGG_WORKERS", "4"), ("PORT", "83"), ("EGG_SERVER_ENV", "test")]).unwrap();
     assert_eq!((options.workers, options.port, options.env.as_deref()), (4, Some(83), Some("test")));
 }

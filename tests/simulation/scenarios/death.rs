@@ -66,7 +66,7 @@ fn an_agent_that_disconnects_is_ended_before_the_next_is_spawned() {
     let mut stage = Stage::running(policy(true, 1));
     assert_eq!(stage.disconnects(1), [Notice(N::Disconnected(nth(1))), Terminate(nth(1))]);
     assert_eq!(stage.pass(3_000), [Notice(N::Killed(nth(1))), Kill(nth(1))]);
-    assert_eq!(stage.pass(60_000), NOTHING);
+    assert_eq!(stage.pass(26_999), NOTHING);
     assert_eq!(stage.dies(1, SIGKILL), [died(1, SIGKILL), refork(AGENT, 0), spawn(3, AGENT)]);
 }
 

@@ -2,6 +2,7 @@
 
 mod close;
 mod death;
+mod health;
 mod start;
 
 use eggctl::lifecycle::Action::{Notice, Spawn};
@@ -39,6 +40,7 @@ fn policy(agent: bool, workers: u32) -> Policy {
         agent,
         workers,
         refork: true,
+        exit_when_down: false,
         boot_grace_ms: 20_000,
         worker_close_grace_ms: 5_000,
         agent_close_grace_ms: 3_000,
