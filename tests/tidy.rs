@@ -12,11 +12,12 @@ use std::process::Command;
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &["cli"]),
-    ("cli", &["options", "app", "ipc", "state", "error", "sys", "master"]),
+    ("cli", &["options", "app", "ipc", "state", "error", "sys", "master", "logger"]),
     ("options", &["app", "error", "sys"]),
     ("app", &["options", "lifecycle", "ipc", "error", "sys"]),
     ("state", &["options", "error", "sys"]),
     ("master", &["lifecycle", "messenger", "ipc", "app", "options", "state", "error", "sys"]),
+    ("logger", &["error", "sys"]),
     ("messenger", &["ipc"]),
     ("lifecycle", &[]),
     ("ipc", &[]),
