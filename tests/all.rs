@@ -19,6 +19,8 @@ mod gate;
 mod harness;
 mod health;
 mod logs;
+mod logs_follow;
+mod logs_read;
 mod master_killed;
 mod messages;
 mod node_versions;

@@ -1,6 +1,7 @@
 //! What was typed and what is printed: one file per command, straight-line blocking code.
 
 mod ending;
+mod logs;
 mod masters;
 mod start;
 mod start_cluster;
@@ -31,6 +32,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => match cli.command {
             Command::Start(flags) => start::run(&flags),
             Command::Stop(flags) => stop::run(&flags),
+            Command::Logs(flags) => logs::run(&flags),
         },
         Err(NoCommand::Asked(text)) => {
             output::say(text.trim_end());

@@ -40,7 +40,7 @@ pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
 }
 
 /// The uid whose applications are meant: the caller's own, or for root anybody's.
-fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
+pub(super) fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
     let own = Uid::effective();
     let Some(name) = name else { return Ok(own.as_raw()) };
     let by_name = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
@@ -260,7 +260,7 @@ fn words(whom: &[(Kind, u32)]) -> String {
 }
 
 /// A title as it can be shown: another's may hold control characters.
-fn shown(title: &str) -> String {
+pub(super) fn shown(title: &str) -> String {
     let mut shown = String::with_capacity(title.len());
     for character in title.chars() {
         if character.is_control() { shown.extend(character.escape_default()) } else { shown.push(character) }

@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-mod any_path;
+pub(crate) mod any_path;
 mod asked;
 mod egg;
 pub mod flags;
 mod framework;
+pub mod logs;
 mod node_flags;
 mod not_yet;
 mod package;

@@ -11,12 +11,13 @@ mod wait;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::options::flags::StartFlags;
 use crate::options::{self, Options, Surroundings};
-use crate::state::{self, Directory, LockOutcome, Record, TitleLock};
+use crate::state::{self, Directory, LockOutcome, LogFile, Logs, Record, Stream, TitleLock};
 use crate::sys::crossing::{self, Crossing};
 use crate::sys::{cpus, descriptors, output, sockets};
 
@@ -48,6 +49,7 @@ pub fn begin(mut options: Options, channel: Option<OwnedFd>) -> anyhow::Result<E
         let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
         return start_detached(&options, &directory, &master, crossing);
     }
+    keep_logs(&options, &directory, Vec::new());
     let failed = crossing.exec(&program, &arguments, &environment);
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
@@ -124,6 +126,13 @@ fn make_directories(options: &Options) {
     }
 }
 
+/// Keeps where the logs are for `eggctl logs`. A start goes on without.
+fn keep_logs(options: &Options, directory: &Directory, files: Vec<LogFile>) {
+    if let Err(failure) = directory.write_logs(&Logs::of(options, files)) {
+        output::complain(format_args!("warning: `eggctl logs` will not find the logs of this start: {failure}"));
+    }
+}
+
 /// What this process has, without what would break a channel, with what the options say.
 fn environment(options: &Options) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
@@ -141,6 +150,9 @@ fn start_detached(
     mut crossing: Crossing,
 ) -> anyhow::Result<Exit> {
     let logs = log_files::open(&options.stdout, &options.stderr)?;
+    let log = |stream, path: &PathBuf| LogFile { stream, path: path.clone() };
+    let kept = vec![log(Stream::Stdout, &options.stdout), log(Stream::Stderr, &options.stderr)];
+    keep_logs(options, directory, kept);
     let (ours, theirs) = sockets::channel_pair()?;
     crossing.channel = Some(theirs);
     // Held until the tree of a failed start is gone, so that nobody starts the title again before.
