@@ -14,6 +14,7 @@ mod egg_close;
 mod egg_death;
 mod egg_failures;
 mod egg_messages;
+mod file_rotate;
 mod foreground;
 mod gate;
 mod harness;

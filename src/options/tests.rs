@@ -95,7 +95,7 @@ pub fn start_flags(arguments: &[&str]) -> StartFlags {
     let all: Vec<&str> = std::iter::once("start").chain(arguments.iter().copied()).collect();
     match typed(&all).unwrap().command {
         Command::Start(flags) => flags,
-        Command::Stop(_) => panic!("start was typed"),
+        _ => panic!("start was typed"),
     }
 }
 
@@ -103,7 +103,7 @@ pub fn stop_flags(arguments: &[&str]) -> StopFlags {
     let all: Vec<&str> = std::iter::once("stop").chain(arguments.iter().copied()).collect();
     match typed(&all).unwrap().command {
         Command::Stop(flags) => flags,
-        Command::Start(_) => panic!("stop was typed"),
+        _ => panic!("stop was typed"),
     }
 }
 

@@ -64,7 +64,12 @@ pub struct Blocks<R> {
 impl<R: Read> Blocks<R> {
     /// The parts from `offset` on, where `reader` stands.
     pub fn new(reader: R, offset: u64) -> Self {
-        Blocks { reader, buffer: vec![0; LONGEST_WHOLE].into(), start: 0, end: 0, offset, inside: false, failure: None }
+        Self::with_buffer(reader, offset, LONGEST_WHOLE)
+    }
+
+    /// The same with a buffer of this size, in bytes.
+    pub fn with_buffer(reader: R, offset: u64, size: usize) -> Self {
+        Blocks { reader, buffer: vec![0; size].into(), start: 0, end: 0, offset, inside: false, failure: None }
     }
 
     /// How far the file has been read, in bytes from its beginning.
@@ -160,7 +165,6 @@ fn cut_character(data: &[u8]) -> usize {
             0xf0..=0xf4 => 4,
             _ => 1,
         };
-        // All of it but a piece must be left: a buffer of nothing else does not exist.
         return if needs > back { back } else { 0 };
     }
     0

@@ -11,6 +11,8 @@ mod select;
 mod source;
 mod stamp;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod which;
 
 use std::io;

@@ -37,8 +37,8 @@ pub struct Selector {
 enum Long {
     /// None is.
     None,
-    /// Nothing in it has matched yet. It began here, and this is the end of what was searched.
-    Undecided { began: u64, carried: Vec<u8> },
+    /// Nothing in it has matched yet. It began here, and this is what the next piece is searched with.
+    Undecided { began: u64, carried: Carried },
     /// It is shown.
     Chosen,
     /// It is not.
@@ -85,7 +85,7 @@ impl Selector {
                     self.long = match &self.grep {
                         _ if !is_in_time => Long::Refused,
                         None => Long::Chosen,
-                        Some(_) => Long::Undecided { began: offset, carried: Vec::new() },
+                        Some(_) => Long::Undecided { began: offset, carried: Carried::default() },
                     };
                 }
                 self.take_piece(offset, bytes, (first, last), source, sink)
@@ -130,7 +130,7 @@ impl Selector {
             Long::Chosen => return sink(Part::Piece { bytes, first, last }),
             Long::Undecided { began, carried } => {
                 let Some(grep) = &self.grep else { return Ok(()) };
-                if !matches_in(grep, carried, bytes, last) {
+                if !carried.matches_with(bytes, last, grep) {
                     return Ok(());
                 }
                 replay(source, *began, offset, sink)?;
@@ -175,25 +175,33 @@ fn finish(chosen: Range<usize>, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(),
     if chosen.is_empty() { Ok(()) } else { sink(Part::Lines(&bytes[chosen])) }
 }
 
-/// Does this piece of a long line match, with the end of the piece before it, which is `carried`? Keeps what the next piece needs.
-fn matches_in(grep: &Regex, carried: &mut Vec<u8>, bytes: &[u8], last: bool) -> bool {
-    let begins_line = carried.is_empty();
-    carried.extend_from_slice(if last { bytes.strip_suffix(b"\n").unwrap_or(bytes) } else { bytes });
-    // The first byte that was carried is no beginning of a line: it is only looked back at.
-    let mut from = usize::from(!begins_line);
-    while let Some(found) = grep.find_at(carried, from) {
-        // What the end of the piece made match is asked again with the next one.
-        if last || found.end() < carried.len() {
-            return true;
+/// The end of what was searched of a long line.
+#[derive(Default)]
+struct Carried {
+    bytes: Vec<u8>,
+    /// Does the line begin before it?
+    is_cut: bool,
+}
+
+impl Carried {
+    /// Does the line match up to the end of this piece? Keeps what the next one needs.
+    fn matches_with(&mut self, piece: &[u8], last: bool, grep: &Regex) -> bool {
+        self.bytes.extend_from_slice(if last { piece.strip_suffix(b"\n").unwrap_or(piece) } else { piece });
+        // Where the line was cut it does not begin: the first byte is only looked back at.
+        let mut from = usize::from(self.is_cut);
+        while from <= self.bytes.len() {
+            let Some(found) = grep.find_at(&self.bytes, from) else { break };
+            // What the end of the piece made match is asked again with the next one.
+            if last || found.end() < self.bytes.len() {
+                return true;
+            }
+            from = found.start() + 1;
         }
-        from = found.start() + 1;
-        if from > carried.len() {
-            break;
-        }
+        let too_much = self.bytes.len().saturating_sub(LONGEST_MATCH);
+        self.is_cut |= too_much > 0;
+        self.bytes.drain(..too_much);
+        false
     }
-    let too_much = carried.len().saturating_sub(LONGEST_MATCH);
-    carried.drain(..too_much);
-    false
 }
 
 /// Hands over once more what stands between two places of a line.

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn time(line: &str) -> Option<String> {
-        let mut clock = Clock::new(TimeZone::get("Europe/Vienna").unwrap());
+        let mut clock = Clock::new(TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
         let ms = clock.time(line.as_bytes())?;
         Some(Timestamp::from_millisecond(ms).unwrap().to_string())
     }
