@@ -109,6 +109,12 @@ impl Failure {
         Failure::new(Exit::Usage, what).because(format!("`{text}` is not a number from {low} to {high} ({source})"))
     }
 
+    /// A variable that names no level of the log.
+    pub fn bad_log_level(text: &str, variable: &str) -> Self {
+        Failure::new(Exit::Usage, format!("${variable}"))
+            .because(format!("`{text}` is none of DEBUG, INFO, WARN, ERROR and NONE"))
+    }
+
     /// A variable whose value is no text.
     pub fn not_text(variable: &str) -> Self {
         Failure::new(Exit::Usage, format!("the value of ${variable} is not UTF-8"))
@@ -140,6 +146,20 @@ impl Failure {
     pub fn no_package_json(dir: &Path) -> Self {
         Failure::new(Exit::Usage, format!("no package.json in `{}`", dir.display()))
             .hint("name the application's directory, or a script, which needs no package.json")
+    }
+
+    /// What was given to `start-cluster` is not what Egg's master is given.
+    pub fn bad_start_cluster(why: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, "the options of start-cluster cannot be used")
+            .because(why)
+            .hint("they are one argument, a JSON object: `{\"baseDir\":\"/srv/app\",\"workers\":2,\"title\":\"svc\"}`")
+    }
+
+    /// `start-cluster` starts Egg, and nothing else.
+    pub fn not_egg(base_dir: &Path) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` is no Egg application", base_dir.display()))
+            .because("no framework is named, its package.json names no `egg`, and none is installed there")
+            .hint("`eggctl start` runs other applications")
     }
 
     /// A package.json that cannot be used; a syntax error carries its line and column.

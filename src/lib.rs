@@ -3,11 +3,12 @@
 //! The rooms of the house, and who may import whom (`tests/tidy.rs` reads the sources and fails on a breach):
 //!
 //! * [`cli`] — what was typed and what is printed: one file per command, straight-line blocking code.
-//!   Imports `options`, `app`, `control`, `ipc`, `state`, `error`, `sys` and `master::run`.
+//!   Imports `options`, `app`, `control`, `ipc`, `state`, `logger`, `error`, `sys` and `master::run`.
 //! * [`options`] — what is meant: flags, environment and package.json become [`options::Options`], which cannot be invalid.
 //! * [`app`] — the kinds of application: argv, environment and readiness of an agent and of a worker.
 //! * [`master`] — the only event loop: poll, one event, the lifecycle's answer, perform it.
 //!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `control`, `options`, `state`, `sys`.
+//! * [`logger`] — the log files: names, rotation, retention, compression. Imports `error`, `sys`.
 //! * [`lifecycle`] — pure: every decision of the master about time, count, order and phase.
 //! * [`messenger`] — pure: who receives this message.
 //! * [`ipc`] — pure: bytes and messages of Node's channel and of Node's cluster.
@@ -22,6 +23,7 @@ pub mod control;
 pub mod error;
 pub mod ipc;
 pub mod lifecycle;
+pub mod logger;
 pub mod master;
 pub mod messenger;
 pub mod options;

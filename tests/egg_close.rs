@@ -68,3 +68,24 @@ fn an_egg_worker_whose_before_close_never_ends_is_killed_at_its_grace_and_the_ag
         assert_eq!(positions(&events, "agent", "exit").len(), 1);
     });
 }
+
+/// A server of its agent that closes is a fault to cluster-client: it would complain.
+fn an_agent_that_leads_closes_without_a_complaint(world: &mut World, application: &Path) {
+    world.expect_egg_lines();
+    world.egg(world.port(), application).env("REGISTRY", "1").run().exits(0);
+    eventually("both are led", || world.events_of("led").len() == 2);
+    world.stop(TITLE);
+    assert!(!world.log().contains("leader failed"), "{}", world.log());
+}
+
+#[test]
+fn an_egg_3_agent_that_leads_closes_without_a_complaint() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| an_agent_that_leads_closes_without_a_complaint(world, &application));
+}
+
+#[test]
+fn an_egg_4_agent_that_leads_closes_without_a_complaint() {
+    let Some(application) = installed("egg4") else { return };
+    world(|world| an_agent_that_leads_closes_without_a_complaint(world, &application));
+}

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use crate::harness::{World, http, world};
+use nix::sys::signal::Signal;
+
+use crate::harness::{World, http, processes, world};
 
 /// Contents of the files whose names begin with this name, oldest name first.
 fn logs(world: &World, name: &str) -> Vec<(String, String)> {
@@ -90,5 +92,19 @@ fn a_link_is_refused_and_an_unwritable_directory_is_named() {
         let outcome = typed.run();
         world.nobody_is_left();
         outcome.fails(1).says("/proc/nowhere");
+    });
+}
+
+#[test]
+fn the_masters_lines_begin_at_the_level_of_the_environment() {
+    world(|world| {
+        world.expect_a_death();
+        world.start("svc", world.port()).env("EGG_MASTER_LOGGER_LEVEL", "error").run().exits(0);
+        let master = world.master("svc");
+        processes::signal(world.workers(master)[0], Signal::SIGKILL);
+        world.log_says(" died (code: ");
+        world.stop("svc");
+        let stdout = std::fs::read_to_string(world.stdout_log()).unwrap();
+        assert!(!stdout.contains("[master]"), "{stdout}");
     });
 }

@@ -62,6 +62,13 @@ pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&P
     }
 }
 
+/// Is a member of this role asked to finish what it does before its TERM? Not Egg's agent: what it serves is the leader's
+/// port, and cluster-client takes a server that closes for a fault and complains. Its `beforeClose` closes all, at TERM.
+#[must_use]
+pub fn leaves_politely(options: &Options, role: Role) -> bool {
+    !(options.is_egg() && role == Role::Agent)
+}
+
 /// The options that Egg's members are given, a JSON object: also what `egg-ready` tells them. `None`: not Egg.
 #[must_use]
 pub fn members_options_json(options: &Options, runtime: &Runtime) -> Option<String> {

@@ -31,5 +31,5 @@ fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: O
         set.push(("NODE_UNIQUE_ID".into(), id.to_string().into()));
     }
     let unset = SCRUBBED.iter().copied().filter(|name| set.iter().all(|(other, _)| other != name)).collect();
-    Program { path: options.node.clone(), arguments, set, unset, directory: options.base_dir.clone() }
+    Program { path: options.node.clone(), arguments, set, unset, directory: options.directory.clone() }
 }

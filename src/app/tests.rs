@@ -13,6 +13,7 @@ fn options(port: Option<u16>) -> Options {
         title: Title::try_from("a \"b\" ü".to_owned()).unwrap(),
         name: "hello".to_owned(),
         base_dir: PathBuf::from("/srv/hello"),
+        directory: PathBuf::from("/srv/hello"),
         application: Application::Node {
             script: PathBuf::from("/srv/hello/app.js"),
             agent: Some(PathBuf::from("/srv/hello/agent.js")),
@@ -31,6 +32,7 @@ fn options(port: Option<u16>) -> Options {
         node: PathBuf::from("/usr/bin/node"),
         node_flags: vec!["--no-deprecation".to_owned()],
         preload: true,
+        log_level: crate::options::LogLevel::default(),
         worker_close_grace_ms: 5000,
         agent_close_grace_ms: 5000,
         environment: vec![("NODE_ENV".into(), "production".into())],

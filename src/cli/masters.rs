@@ -88,7 +88,9 @@ pub fn of_title(title: &Title) -> Result<Vec<u32>, Failure> {
     proc::check().map_err(Failure::no_proc)?;
     let mut found = BTreeMap::new();
     scan(&mut found, nix::unistd::geteuid().as_raw(), Some(title)).map_err(|error| Failure::no_proc(&error))?;
-    Ok(found.values().flat_map(|application| &application.running).map(|running| running.pid).collect())
+    let pids = found.values().flat_map(|application| &application.running).map(|running| running.pid);
+    // A master that stands where node stood has looked like one before it was asked.
+    Ok(pids.filter(|pid| *pid != std::process::id()).collect())
 }
 
 /// Does a process bear one of these cookies? Its environment came from that instance, whoever its parent is now.
@@ -245,7 +247,7 @@ impl Master {
 }
 
 /// The script that node runs, behind its own flags and their values.
-fn script<'a>(first: &'a [u8], arguments: &mut impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
+pub fn script<'a>(first: &'a [u8], arguments: &mut impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
     let mut argument = first;
     while argument.starts_with(b"-") {
         match argument {
@@ -269,7 +271,7 @@ fn script<'a>(first: &'a [u8], arguments: &mut impl Iterator<Item = &'a [u8]>) -
 }
 
 /// egg-scripts 2 and 3 have `lib/start-cluster`, 4 and 5 have the others.
-fn is_start_cluster(path: &[u8]) -> bool {
+pub fn is_start_cluster(path: &[u8]) -> bool {
     matches!(file_name(path), b"start-cluster" | b"start-cluster.js" | b"start-cluster.cjs" | b"start-cluster.mjs")
 }
 

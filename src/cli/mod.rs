@@ -2,11 +2,13 @@
 
 mod choice;
 mod ending;
+mod logs;
 mod masters;
 mod reload;
 mod restart;
 mod running;
 mod start;
+mod start_cluster;
 mod stop;
 mod tail;
 mod wait;
@@ -26,6 +28,12 @@ pub fn run() -> ExitCode {
         Ok(None) => {}
         Err(error) => return tell(&error),
     }
+    if let Some(typed) = start_cluster::typed() {
+        return match start_cluster::run(&typed) {
+            Ok(exit) => ExitCode::from(exit as u8),
+            Err(error) => tell(&error),
+        };
+    }
     let result = match flags::parse(std::env::args_os()) {
         Ok(cli) => match cli.command {
             Command::Start(flags) => start::run(&flags),
@@ -34,6 +42,7 @@ pub fn run() -> ExitCode {
             Command::Reload(flags) => reload::run(&flags),
             Command::Scale(flags) => reload::scale(&flags),
             Command::Wait(flags) => wait::run(&flags),
+            Command::Logs(flags) => logs::run(&flags),
         },
         Err(NoCommand::Asked(text)) => {
             output::say(text.trim_end());

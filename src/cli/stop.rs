@@ -36,7 +36,7 @@ pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
 }
 
 /// The uid whose applications are meant: the caller's own, or for root anybody's.
-fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
+pub(super) fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
     let own = Uid::effective();
     let Some(name) = name else { return Ok(own.as_raw()) };
     let by_name = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());

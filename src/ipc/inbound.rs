@@ -99,17 +99,28 @@ pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
     data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
 }
 
-/// Reads the data of a `reuse-port-listening`, which is `server.address()`; rubbish tells nothing.
+/// Where a worker says that it listens, when it has asked nobody (`reusePort`) and Node's own frame never comes: the data
+/// of `reuse-port-listening`, and in `app-start` its `address`, are what `server.address()` tells of a TCP port.
 #[must_use]
-pub fn own_listening(envelope: &Envelope<'_>) -> Option<Listening> {
+pub fn listens_at(envelope: &Envelope<'_>) -> Option<Listening> {
     #[derive(serde::Deserialize)]
     struct Address {
         address: Option<String>,
+        family: Option<String>,
         port: u16,
     }
+    #[derive(serde::Deserialize)]
+    struct AppStart {
+        address: Address,
+    }
     let [data] = peek::fields(envelope.text, ["data"])?;
-    let Address { address, port } = serde_json::from_str(data?.get()).ok()?;
-    Some(Listening { seq: 0, address, port: port.into(), address_type: AddressType::Tcp6 })
+    let json = data?.get();
+    let Address { address, family, port } = serde_json::from_str::<AppStart>(json)
+        .map(|start| start.address)
+        .or_else(|_| serde_json::from_str(json))
+        .ok()?;
+    let address_type = if family.as_deref() == Some("IPv6") { AddressType::Tcp6 } else { AddressType::Tcp4 };
+    Some(Listening { seq: 0, address, port: port.into(), address_type })
 }
 
 /// The frame of Node's own behind the rubbish that a member has written before it without a newline. Without it a lost
@@ -291,6 +302,22 @@ mod tests {
         assert!(matches!(read(message.get().as_bytes()), Inbound::Handle { .. }));
         assert!(matches!(read(br#"{"cmd":"NODE_HANDLE_ACK"}"#), Inbound::HandleAck));
         assert!(matches!(read(br#"{"cmd":"NODE_HANDLE_NACK"}"#), Inbound::HandleNack));
+    }
+
+    #[test]
+    fn a_worker_tells_where_it_listens_by_itself() {
+        let at = |json: &str| {
+            let told = listens_at(&envelope(&format!(r#"{{"action":"app-start","data":{json}}}"#)))?;
+            Some((told.address, told.port, told.address_type))
+        };
+        let v6 = Some((Some("::".to_owned()), 7001, AddressType::Tcp6));
+        assert_eq!(at(r#"{"address":"::","family":"IPv6","port":7001}"#), v6);
+        assert_eq!(at(r#"{"workerId":4,"address":{"address":"::","family":"IPv6","port":7001}}"#), v6);
+        assert_eq!(at(r#"{"port":7001}"#), Some((None, 7001, AddressType::Tcp4)));
+        for other in [r#""/run/a.sock""#, r#"{"workerId":4,"address":"/run/a.sock"}"#, "null", r#"{"port":-1}"#] {
+            assert_eq!(at(other), None, "{other}");
+        }
+        assert!(listens_at(&envelope(r#"{"action":"app-start"}"#)).is_none());
     }
 
     #[test]

@@ -87,12 +87,13 @@ pub fn report(report: &Report) -> Frame {
 struct EggReady {
     action: String,
     to: String,
-    from: String,
     data: ReadyData,
+    from: String,
 }
 
 #[derive(Serialize, Deserialize)]
 struct ReadyData {
+    #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     address: String,
     protocol: String,
@@ -102,7 +103,7 @@ struct ReadyData {
 #[must_use]
 pub fn egg_ready(address: &str, port: Option<u16>, protocol: &str) -> Frame {
     let data = ReadyData { port, address: address.to_owned(), protocol: protocol.to_owned() };
-    frame(&EggReady { action: "egg-ready".to_owned(), to: "parent".to_owned(), from: "master".to_owned(), data })
+    frame(&EggReady { action: "egg-ready".to_owned(), to: "parent".to_owned(), data, from: "master".to_owned() })
 }
 
 fn frame(message: &impl Serialize) -> Frame {

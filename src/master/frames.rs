@@ -93,6 +93,7 @@ impl Master {
             ClusterFrame::Close { key, .. } => listeners.leave(from, key, &self.poll),
             ClusterFrame::ExitedAfterDisconnect { seq } => {
                 listeners.leave_dispatch(from);
+                members.leaves_by_itself(from);
                 members.push(from, outbound::plain_reply(listeners.next_seq(), *seq));
             }
             ClusterFrame::Accepted { ack, accepted } => {
@@ -127,6 +128,16 @@ impl Master {
         }
     }
 
+    /// A worker that listens without asking anybody tells in its message where.
+    fn learn_address(&mut self, envelope: &Envelope<'_>) {
+        let Carried { options, real_port, record, .. } = &mut self.carried;
+        if let Some(listening) = inbound::listens_at(envelope)
+            && app::serves(options, real_port.port, &listening)
+        {
+            record.address.get_or_insert(app::address(options, real_port.protocol.as_deref(), &listening));
+        }
+    }
+
     /// A member is ready; only the first sign counts.
     fn ready(&mut self, member: MemberId) {
         match self.carried.lifecycle.standing(member) {
@@ -153,7 +164,7 @@ impl Master {
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
-            self.note_own_listening(envelope);
+            self.learn_address(envelope);
             return self.ready(from);
         }
         let sender = match role {
@@ -190,22 +201,23 @@ impl Master {
         self.tell(Event::Reload { request: RequestId::NOBODY, how });
     }
 
-    /// A worker with reusePort listens past the master (Node 22 and later), and its message alone says where.
-    fn note_own_listening(&mut self, envelope: &Envelope<'_>) {
-        let Carried { options, real_port, record, .. } = &mut self.carried;
-        if record.address.is_none()
-            && let Some(listening) = inbound::own_listening(envelope)
-            && app::serves(options, real_port.port, &listening)
-        {
-            record.address = Some(app::address(options, real_port.protocol.as_deref(), &listening));
-        }
-    }
-
     /// One line from the parent: a message to the application, or nothing.
     pub(super) fn take_parents_line(&mut self, line: Result<&[u8], TooLong>) {
-        if let Ok(line) = line
-            && let Inbound::User(envelope) = inbound::read(line)
-        {
+        let Ok(line) = line else { return };
+        let inbound = match inbound::read(line) {
+            // A Node parent that sends one waits for this word before it sends anything more.
+            Inbound::Handle { message } => {
+                let Some(channel) = &mut self.carried.parent else { return };
+                let came = channel.claim().is_some();
+                channel.push_acknowledgement(if came { outbound::handle_ack() } else { outbound::handle_nack() });
+                if !came {
+                    return; // It is sent again.
+                }
+                inbound::read(message.get().as_bytes())
+            }
+            inbound => inbound,
+        };
+        if let Inbound::User(envelope) = inbound {
             let route = self.route(Sender::Parent, &envelope);
             self.relay(route, &envelope);
         }

@@ -20,6 +20,8 @@ pub struct Member {
     pub pid: u32,
     /// The way to signal it: never by number, which may be another's by then.
     pub pidfd: Pidfd,
+    /// Did it say that it leaves the cluster by itself (Node's `exitedAfterDisconnect`)?
+    pub suicide: bool,
     /// Its channel; `None` once it has closed.
     pub channel: Option<Channel>,
     /// When it was spawned, in monotonic milliseconds.
@@ -94,6 +96,13 @@ impl Members {
         let channel = self.table.get_mut(&id)?.channel.as_mut()?;
         self.touched.insert(id);
         Some(channel)
+    }
+
+    /// The member has said that it leaves the cluster by itself.
+    pub fn leaves_by_itself(&mut self, id: MemberId) {
+        if let Some(member) = self.table.get_mut(&id) {
+            member.suicide = true;
+        }
     }
 
     /// Queues a frame of the protocol for a member.

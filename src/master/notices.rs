@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 
 use crate::ipc::inbound::Rubbish;
+use crate::options::LogLevel;
 use crate::sys::{clock, output};
 
 /// How loud a notice is.
@@ -68,33 +69,43 @@ struct Told {
 #[derive(Debug)]
 pub struct Notices {
     pid: u32,
+    from: LogLevel,
     told: BTreeMap<Often, Told>,
     lost: u64,
 }
 
 impl Notices {
-    /// Notices of the process `pid`.
+    /// Notices of the process `pid`, from this level on.
     #[must_use]
-    pub fn new(pid: u32) -> Self {
-        Notices { pid, told: BTreeMap::new(), lost: 0 }
+    pub fn new(pid: u32, from: LogLevel) -> Self {
+        Notices { pid, from, told: BTreeMap::new(), lost: 0 }
     }
 
     /// Writes one.
     pub fn write(&mut self, level: Level, text: &str) {
-        if self.lost > 0 {
-            let lost = std::mem::take(&mut self.lost);
-            self.line(Level::Warn, &format!("{lost} lines were lost because nobody read them"));
-        }
-        self.line(level, text);
+        self.write_named(level, None, text);
     }
 
-    fn line(&mut self, level: Level, text: &str) {
-        let word = match level {
-            Level::Info => "INFO",
-            Level::Warn => "WARN",
-            Level::Error => "ERROR",
+    /// Writes one that has, in Egg's log, the name of an error before it.
+    pub fn write_named(&mut self, level: Level, name: Option<&str>, text: &str) {
+        if self.lost > 0 {
+            let lost = std::mem::take(&mut self.lost);
+            self.line(Level::Warn, "", &format!("{lost} lines were lost because nobody read them"));
+        }
+        let name = name.map(|name| format!("nodejs.{name}: ")).unwrap_or_default();
+        self.line(level, &name, text);
+    }
+
+    fn line(&mut self, level: Level, name: &str, text: &str) {
+        let (word, itself) = match level {
+            Level::Info => ("INFO", LogLevel::Info),
+            Level::Warn => ("WARN", LogLevel::Warn),
+            Level::Error => ("ERROR", LogLevel::Error),
         };
-        let line = format!("{} {word} {} [master] {text}\n", clock::log_time(), self.pid);
+        if itself < self.from {
+            return;
+        }
+        let line = format!("{} {word} {} {name}[master] {text}\n", clock::log_time(), self.pid);
         let written = match level {
             Level::Info | Level::Warn => output::write_at_once(std::io::stdout().as_fd(), line.as_bytes()),
             Level::Error => output::write_at_once(std::io::stderr().as_fd(), line.as_bytes()),

@@ -74,22 +74,30 @@ impl Master {
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
-        let member = Member { role, number, pid: spawned.pid, pidfd, channel, spawned_ms };
+        let member = Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms };
+        let line = words::spawned(&member);
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
+        if self.carried.lifecycle.phase() == Phase::Running {
+            self.notices.write(Level::Info, &line);
+        }
         self.report_progress();
         Ok(())
     }
 
-    /// Node's own request is the way of those without the preload: their channel closes with their servers.
-    fn ask_to_leave(&mut self, member: MemberId) {
+    /// While the others go on, Node's own request is the way of workers without the preload: their channel closes with their
+    /// servers.
+    fn ask_to_leave(&mut self, id: MemberId) {
         let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
-        let is_worker = members.get(member).is_some_and(super::members::Member::is_worker);
-        let frame = match options.preload || !is_worker {
-            true => outbound::drain(),
-            false => outbound::disconnect(listeners.next_seq()),
-        };
-        members.push(member, frame);
-        if is_worker && lifecycle.phase() == Phase::Running {
+        let Some(role) = members.get(id).map(|member| member.role) else { return };
+        let goes_on = role != Role::Agent && lifecycle.phase() == Phase::Running;
+        if goes_on && !options.preload {
+            members.push(id, outbound::disconnect(listeners.next_seq()));
+        } else if app::leaves_politely(options, role) {
+            members.push(id, outbound::drain());
+        } else {
+            self.events.push_back(Event::Drained(id));
+        }
+        if goes_on {
             self.announce(Happening::WorkerLeaves);
         }
     }
@@ -147,6 +155,11 @@ impl Master {
         if let Some(hint) = &failed.hint {
             text = format!("{text} (hint: {hint})");
         }
+        if let StartFailure::Died { member, .. } = failure
+            && let Some(member) = members.get(member)
+        {
+            text = format!("{} start fail, exiting with code:1: {text}", words::in_log(member));
+        }
         self.notices.write(Level::Error, &text);
         if let Some(channel) = parent {
             channel.push(report::report(&Report::Failed(failed)));
@@ -166,7 +179,7 @@ impl Master {
             self.carried.options.workers = to;
         }
         let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
-        self.notices.write(level, &text);
+        self.notices.write_named(level, words::error_name(notice, &self.carried.members), &text);
     }
 }
 

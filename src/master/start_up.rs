@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::app::Runtime;
 use crate::ipc::inbound::RealPort;
 use crate::lifecycle::{Lifecycle, Policy};
-use crate::options::Options;
+use crate::options::{LogLevel, Options};
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
@@ -87,11 +87,11 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         started_ms: clock::monotonic_ms(),
     };
     Ok(Master {
+        notices: Notices::new(pid, carried.options.log_level),
         carried,
         poll,
         signals,
         control: Control::default(),
-        notices: Notices::new(pid),
         directory,
         open_files,
         _number_3: number_3,
@@ -121,7 +121,7 @@ fn policy(options: &Options) -> Policy {
 /// A panic aborts; its reason is the last line in the log.
 fn last_words_of_a_panic(pid: u32) {
     std::panic::set_hook(Box::new(move |panic| {
-        Notices::new(pid)
+        Notices::new(pid, LogLevel::default())
             .write(Level::Error, &format!("the master ends by a fault of its own, please report it: {panic}"));
     }));
 }

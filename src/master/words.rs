@@ -53,6 +53,28 @@ pub fn death(death: Death) -> String {
     }
 }
 
+/// What Egg's log says of a member that follows a dead one.
+#[must_use]
+pub fn spawned(member: &Member) -> String {
+    match member.is_worker() {
+        true => format!("new worker:{} fork (state: none)", member.pid),
+        false => "new agent_worker starting...".to_owned(),
+    }
+}
+
+/// The name that an error has in Egg's log.
+#[must_use]
+pub fn error_name(notice: &Notice, members: &Members) -> Option<&'static str> {
+    match notice {
+        Notice::Died { member, .. } => Some(match members.get(*member)?.is_worker() {
+            true => "AppWorkerDiedError",
+            false => "AgentWorkerDiedError",
+        }),
+        Notice::Down { exits: true, .. } => Some("ClusterWorkerExceptionError"),
+        _ => None,
+    }
+}
+
 /// `code: 1, signal: null`, as Egg's log has it.
 fn death_in_log(death: Death) -> String {
     match death {
@@ -112,8 +134,14 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
                 .filter(|(id, one)| one.is_worker() && id != member)
                 .map(|(_, one)| one.pid.to_string())
                 .collect();
-            let left = workers.join(", ");
-            (Level::Error, format!("{} died ({}), current workers: [{left}]", log(*member), death_in_log(*death)))
+            let (who, how, left) = (log(*member), death_in_log(*death), workers.join(","));
+            let text = match members.get(*member).filter(|one| one.is_worker()) {
+                Some(Member { suicide, .. }) => {
+                    format!("{who} died ({how}, suicide: {suicide}, state: dead), current workers: [{left}]")
+                }
+                None => format!("{who} died ({how})"),
+            };
+            (Level::Error, text)
         }
         Notice::Refork { role, after_ms: 0 } => (Level::Info, format!("{}: new member now", app::name_of(*role))),
         Notice::Refork { role, after_ms } => {

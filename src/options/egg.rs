@@ -16,7 +16,7 @@ pub struct EggOptions<'a> {
     pub workers: u32,
     pub port: Option<u16>,
     pub env: Option<&'a str>,
-    /// What Egg 4's members import first, as it was given.
+    /// What the members themselves load first, as it was given. (egg-scripts 3 makes flags of node of them.)
     pub modules: Vec<String>,
     /// Egg 4's members are told.
     pub source_maps: bool,
@@ -61,6 +61,7 @@ impl EggOptions<'_> {
         keys.set("startMode", "process");
         keys.set("ports", json!([]));
         keys.set("env", self.env);
+        keys.set_some("require", self.modules());
         keys.set_others(&self.others);
         keys.set("title", self.title.as_str());
         keys.0
@@ -76,10 +77,14 @@ impl EggOptions<'_> {
         keys.set("title", self.title.as_str());
         keys.set("workers", self.workers);
         keys.set("framework", text(&framework.path));
-        keys.set_some("require", Some(&self.modules).filter(|modules| !modules.is_empty()).cloned());
+        keys.set_some("require", self.modules());
         keys.set_others(&self.others);
         keys.set_some("sourcemap", self.source_maps.then_some(true));
         keys.0
+    }
+
+    fn modules(&self) -> Option<Vec<String>> {
+        Some(self.modules.clone()).filter(|modules| !modules.is_empty())
     }
 
     /// What egg-scripts gives to the master.
@@ -87,8 +92,8 @@ impl EggOptions<'_> {
         let mut keys = Keys::default();
         keys.set("workers", self.workers);
         keys.set_some("port", self.port);
+        keys.set_some("require", self.modules());
         if framework.family == Family::Four {
-            keys.set_some("require", Some(&self.modules).filter(|modules| !modules.is_empty()).cloned());
             keys.set_some("sourcemap", self.source_maps.then_some(true));
         }
         keys.set_others(&self.others);

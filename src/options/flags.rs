@@ -50,6 +50,8 @@ pub enum Command {
     Scale(ScaleFlags),
     /// Wait until an application is ready, reloaded or stopped
     Wait(WaitFlags),
+    /// Show what an application has printed: rotated and compressed files too, in order
+    Logs(LogsFlags),
 }
 
 /// What can be typed after `eggctl start`.
@@ -293,6 +295,56 @@ pub struct Whom {
     /// The application's title [default: that of the current directory, else the only one that runs]
     #[arg(long, allow_hyphen_values = true)]
     pub title: Option<String>,
+}
+
+/// What can be typed after `eggctl logs`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogsFlags {
+    /// Directory or script whose application is meant, without --title [default: the current directory]
+    #[arg(value_name = "DIR|SCRIPT")]
+    pub place: Option<PathBuf>,
+
+    /// The application's title, compared exactly; it decides, whatever the directory
+    #[arg(long, allow_hyphen_values = true)]
+    pub title: Option<String>,
+
+    /// Go on with what is printed from now on, through every rotation; begins with the last 10 lines
+    #[arg(long, short)]
+    pub follow: bool,
+
+    /// Only the last N lines of each log, of those that the other flags choose; `all` for all
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<String>,
+
+    /// Only lines of this time or later: `10m` (ago; s, m, h, d, w), `05:13`, `2026-11-21 05:13:58`, with `Z` or an offset.
+    /// A line is judged by the time it begins with (Egg's or ISO 8601), else by the line before it; lines before the first
+    /// time in a file are shown if the file was written in that time
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+
+    /// Only lines of this time or earlier; as --since
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    pub until: Option<String>,
+
+    /// Only lines that this regular expression matches; `(?i)` before it ignores case
+    #[arg(long, short, value_name = "REGEX", allow_hyphen_values = true)]
+    pub grep: Option<String>,
+
+    /// Only what went to stdout [default: stdout's log, then stderr's]
+    #[arg(long)]
+    pub stdout: bool,
+
+    /// Only what went to stderr
+    #[arg(long)]
+    pub stderr: bool,
+
+    /// An object of JSON for each line: stream, file, time (null without one), line (or hex, if it is no UTF-8)
+    #[arg(long)]
+    pub json: bool,
+
+    /// Whose application; another's only as root [default: your own]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// Why there is no command to run.

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-mod any_path;
+pub(crate) mod any_path;
 mod asked;
 mod checked;
 mod egg;
 pub mod flags;
 mod framework;
+pub mod logs;
 mod node_flags;
 mod not_yet;
 mod package;
@@ -20,13 +21,14 @@ mod place;
 mod program;
 mod resolve;
 mod settings;
-
+mod start_cluster;
 mod surroundings;
 #[cfg(test)]
 mod tests;
 
 pub use place::{AGENT_SCRIPT, default_title};
 pub use resolve::resolve;
+pub use start_cluster::{StartCluster, resolve_start_cluster};
 pub use surroundings::{Source, Surroundings};
 
 /// The longest title, in bytes.
@@ -109,6 +111,20 @@ pub enum Family {
     Four,
 }
 
+/// From which level on the master's own lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum LogLevel {
+    /// All of them.
+    #[default]
+    Info,
+    /// Warnings and errors.
+    Warn,
+    /// Errors.
+    Error,
+    /// None at all.
+    None,
+}
+
 /// Everything the master needs to know. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -116,8 +132,11 @@ pub struct Options {
     pub title: Title,
     /// What the application calls itself (package.json's name, else the script's file name): shown.
     pub name: String,
-    /// Absolute directory of the application; the members' working directory. UTF-8: Node can run nothing elsewhere.
+    /// Absolute directory of the application. UTF-8: Node can run nothing elsewhere.
     pub base_dir: PathBuf,
+    /// Absolute path of the members' working directory.
+    #[serde(with = "any_path")]
+    pub directory: PathBuf,
     /// What runs.
     pub application: Application,
     /// How many workers: 1 to [`MOST_WORKERS`].
@@ -151,6 +170,8 @@ pub struct Options {
     pub node_flags: Vec<String>,
     /// Do the members get the preload (blocking output, polite leave)?
     pub preload: bool,
+    /// `EGG_MASTER_LOGGER_LEVEL`.
+    pub log_level: LogLevel,
     /// `EGG_APP_CLOSE_TIMEOUT`, in milliseconds.
     pub worker_close_grace_ms: u64,
     /// `EGG_AGENT_CLOSE_TIMEOUT`, in milliseconds.
@@ -210,7 +231,11 @@ impl Options {
     /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {
-        !matches!(self.env.as_deref(), Some("local" | "unittest"))
+        match self.env.as_deref() {
+            Some(env) => !matches!(env, "local" | "unittest"),
+            // Always so but under a parent that has its own idea.
+            None => self.environment.contains(&("NODE_ENV".into(), "production".into())),
+        }
     }
 
     /// Does the master give up when there has been no agent, or no worker, for 30 s? Egg's does. A daemon is looked after

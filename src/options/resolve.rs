@@ -10,7 +10,7 @@ use super::flags::StartFlags;
 use super::node_flags::NodeFlags;
 use super::place::Place;
 use super::surroundings::Surroundings;
-use super::{Application, Options, program};
+use super::{Application, Family, LogLevel, Options, program};
 use crate::error::Failure;
 
 /// How long agent and workers may take to close when nobody says: egg-cluster's default.
@@ -38,7 +38,8 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
     let application = match framework {
         None => place.node_application()?,
         Some(framework) => {
-            let (modules, source_maps, others) = (node.modules()?, node.wants_source_maps()?, settings.of_egg()?);
+            let modules = if framework.family == Family::Four { node.modules()? } else { Vec::new() };
+            let (source_maps, others) = (node.wants_source_maps()?, settings.of_egg()?);
             let env = env.as_deref();
             EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, others }
                 .application(framework)?
@@ -69,16 +70,19 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         ignore_stderr: asked.ignore_stderr()?,
         node_flags: node.list()?,
         preload: !flags.no_preload,
+        log_level: log_level(around)?,
         worker_close_grace_ms: close_grace_ms("EGG_APP_CLOSE_TIMEOUT", around)?,
         agent_close_grace_ms: close_grace_ms("EGG_AGENT_CLOSE_TIMEOUT", around)?,
         cookie: String::new(),
+        // Where @eggjs/scripts brings its master; egg-scripts 3 leaves it where the command was typed.
+        directory: if family == Some(Family::Three) { around.cwd.clone() } else { place.base_dir.clone() },
         base_dir: place.base_dir.clone(),
         env,
     })
 }
 
 /// egg-scripts' home (its `node-homedir`): `MOCK_HOME_DIR`, then the passwd database, and only then `$HOME`.
-fn home(around: &Surroundings) -> Result<PathBuf, Failure> {
+pub fn home(around: &Surroundings) -> Result<PathBuf, Failure> {
     around
         .variable("MOCK_HOME_DIR")
         .map(PathBuf::from)
@@ -89,9 +93,22 @@ fn home(around: &Surroundings) -> Result<PathBuf, Failure> {
 }
 
 /// Milliseconds; `EGG_MASTER_CLOSE_TIMEOUT` stands in for the role's own variable, as in egg-cluster. 0 is "KILL at once".
-fn close_grace_ms(variable: &'static str, around: &Surroundings) -> Result<u64, Failure> {
+pub fn close_grace_ms(variable: &'static str, around: &Surroundings) -> Result<u64, Failure> {
     let found = around.first(around.text(variable)?, "EGG_MASTER_CLOSE_TIMEOUT")?;
     found.map_or(Ok(DEFAULT_CLOSE_GRACE_MS), |found| found.number("close timeout", 0, LONGEST_MS))
+}
+
+/// egg-logger's names of levels. The master has no lines below INFO.
+pub fn log_level(around: &Surroundings) -> Result<LogLevel, Failure> {
+    const VARIABLE: &str = "EGG_MASTER_LOGGER_LEVEL";
+    let Some(found) = around.text(VARIABLE)? else { return Ok(LogLevel::default()) };
+    match found.text.to_uppercase().as_str() {
+        "ALL" | "DEBUG" | "INFO" => Ok(LogLevel::Info),
+        "WARN" => Ok(LogLevel::Warn),
+        "ERROR" => Ok(LogLevel::Error),
+        "NONE" => Ok(LogLevel::None),
+        _ => Err(Failure::bad_log_level(&found.text, VARIABLE)),
+    }
 }
 
 /// What the environment of master and members is made from.

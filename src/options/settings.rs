@@ -1,5 +1,5 @@
 //! package.json's `eggScriptsConfig`: what is typed there once instead of at each start. A key is a flag's name; what is no
-//! flag's name goes to Egg's options as it is.
+//! flag's name goes to Egg's options as it is. The options that a program gives to `start-cluster` are read in the same way.
 
 use serde_json::{Map, Value};
 
@@ -38,8 +38,15 @@ const NOT_EGGS: &[&str] = &[
 /// The settings of an application; without an `eggScriptsConfig` they are empty.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    package: Option<Package>,
+    origin: Origin,
     fields: Map<String, Value>,
+}
+
+/// Who has set them.
+#[derive(Clone, Debug)]
+enum Origin {
+    PackageJson(Option<Package>),
+    StartCluster,
 }
 
 impl Settings {
@@ -52,7 +59,12 @@ impl Settings {
             Some(package) => package.object(KEY)?.cloned().unwrap_or_default(),
             None => Map::new(),
         };
-        Ok(Settings { package: package.cloned(), fields })
+        Ok(Settings { origin: Origin::PackageJson(package.cloned()), fields })
+    }
+
+    /// The options that were given to `start-cluster`.
+    pub fn of_start_cluster(fields: Map<String, Value>) -> Settings {
+        Settings { origin: Origin::StartCluster, fields }
     }
 
     /// A text; an empty one counts as absent.
@@ -62,7 +74,7 @@ impl Settings {
     pub fn text(&self, key: &'static str) -> Result<Option<Found>, Failure> {
         match self.fields.get(key) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(found(key, text).filter(|found| !found.text.is_empty())),
+            Some(Value::String(text)) => Ok(self.found(key, text).filter(|found| !found.text.is_empty())),
             Some(_) => Err(self.wrong(key, "a string")),
         }
     }
@@ -73,7 +85,7 @@ impl Settings {
     /// It is neither a number nor a text.
     pub fn number(&self, key: &'static str) -> Result<Option<Found>, Failure> {
         match self.fields.get(key) {
-            Some(Value::Number(number)) => Ok(found(key, &number.to_string())),
+            Some(Value::Number(number)) => Ok(self.found(key, &number.to_string())),
             Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(self.wrong(key, "a number")),
             None | Some(Value::Null | Value::String(_)) => self.text(key),
         }
@@ -131,24 +143,37 @@ impl Settings {
         let all = self.fields.iter().filter(|(key, value)| is_eggs(key) && !value.is_null());
         let all: Vec<(&str, &Value)> = all.map(|(key, value)| (key.as_str(), value)).collect();
         match all.iter().find(|(key, value)| is_not_yet(key, value)) {
-            Some((key, value)) => Err(Failure::not_yet(&format!("`{KEY}.{key}` = {value}"))),
+            Some((key, value)) => Err(Failure::not_yet(&format!("`{}` = {value}", self.name(key)))),
             None => Ok(all),
         }
     }
 
     /// What is told of a setting that is not what it should be.
     fn wrong(&self, key: &str, wanted: &str) -> Failure {
-        let name = format!("{KEY}.{key}");
-        match &self.package {
-            Some(package) => package.wrong(&name, wanted),
+        match &self.origin {
+            Origin::PackageJson(Some(package)) => package.wrong(&self.name(key), wanted),
             // Without a package.json there is no setting to be wrong.
-            None => Failure::usage(format!("`{name}` is not {wanted}")),
+            Origin::PackageJson(None) | Origin::StartCluster => {
+                Failure::bad_start_cluster(format!("`{key}` is not {wanted}"))
+            }
         }
     }
-}
 
-fn found(key: &'static str, text: &str) -> Option<Found> {
-    Some(Found { text: text.to_owned(), source: Source::Setting(key) })
+    /// The setting as its writer knows it.
+    fn name(&self, key: &str) -> String {
+        match self.origin {
+            Origin::PackageJson(_) => format!("{KEY}.{key}"),
+            Origin::StartCluster => format!("start-cluster {{\"{key}\"}}"),
+        }
+    }
+
+    fn found(&self, key: &'static str, text: &str) -> Option<Found> {
+        let source = match self.origin {
+            Origin::PackageJson(_) => Source::Setting(key),
+            Origin::StartCluster => Source::StartCluster(key),
+        };
+        Some(Found { text: text.to_owned(), source })
+    }
 }
 
 /// Options of Egg's cluster that the master would have to act on, and cannot yet. Off is off.

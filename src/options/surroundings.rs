@@ -32,6 +32,8 @@ pub enum Source {
     PackageJson,
     /// A key of package.json's `eggScriptsConfig`.
     Setting(&'static str),
+    /// A key of the options that were given to `start-cluster`.
+    StartCluster(&'static str),
     /// Nobody gave one.
     Default,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for Source {
             Source::Variable(name) => write!(out, "from ${name}"),
             Source::PackageJson => write!(out, "from package.json"),
             Source::Setting(key) => write!(out, "from eggScriptsConfig.{key} in package.json"),
+            Source::StartCluster(key) => write!(out, "from `{key}` in the options of start-cluster"),
             Source::Default => write!(out, "by default"),
         }
     }

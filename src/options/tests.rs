@@ -4,6 +4,7 @@ mod bad_input;
 mod egg;
 mod rules;
 mod settings;
+mod start_cluster;
 mod typing;
 
 use std::collections::BTreeMap;

@@ -219,18 +219,21 @@ impl Directory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn records(&self) -> Result<Vec<Record>, Failure> {
+        let read = |name: &String| self.read_named(name).filter(|record| record_name(&record.title) == *name);
+        Ok(self.names(".json")?.iter().filter_map(read).collect())
+    }
+
+    /// The names in this directory that end so.
+    pub(super) fn names(&self, ending: &str) -> Result<Vec<String>, Failure> {
         let failure = |error: Errno| Failure::state(&self.path, &error.into());
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut listing = Dir::openat(&self.descriptor, ".", flags, Mode::empty()).map_err(failure)?;
-        let mut records = Vec::new();
+        let mut names = Vec::new();
         for entry in listing.iter() {
             let entry = entry.map_err(failure)?;
-            let Ok(name) = entry.file_name().to_str() else { continue };
-            if name.ends_with(".json") {
-                records.extend(self.read_named(name).filter(|record| record_name(&record.title) == name));
-            }
+            names.extend(entry.file_name().to_str().ok().filter(|name| name.ends_with(ending)).map(str::to_owned));
         }
-        Ok(records)
+        Ok(names)
     }
 
     /// The record of an orderly end: removed, unless it still names earlier instances that ended without order. Then it
@@ -307,14 +310,14 @@ impl Directory {
         self.read_file(name).ok().and_then(|bytes| Record::read(&bytes))
     }
 
-    fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
+    pub(super) fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.open_file(name, OFlag::O_RDONLY)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     /// Puts a file in the place of another at one moment: whoever reads sees the old or the new one, whole.
-    fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
+    pub(super) fn replace(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let temporary = format!("{name}.{}", std::process::id());
         let written = self
             .open_file(&temporary, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC)
@@ -337,7 +340,7 @@ impl Directory {
         Ok(file)
     }
 
-    fn failure(&self, name: &str, error: &io::Error) -> Failure {
+    pub(super) fn failure(&self, name: &str, error: &io::Error) -> Failure {
         Failure::state(&self.path.join(name), error)
     }
 }

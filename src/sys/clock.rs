@@ -18,10 +18,10 @@ pub fn log_time() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
 }
 
-/// The local time as old logs are named with it: `20261121.030405`.
+/// The local date and time.
 #[must_use]
-pub fn file_time() -> String {
-    jiff::Zoned::now().strftime("%Y%m%d.%H%M%S").to_string()
+pub fn civil() -> jiff::civil::DateTime {
+    jiff::Zoned::now().datetime()
 }
 
 /// Milliseconds since 1970, for records that people read; never for a deadline.

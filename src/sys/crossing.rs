@@ -87,6 +87,14 @@ impl Crossing {
     }
 }
 
+/// The channel of a Node parent, when this program was started where `node` is expected.
+///
+/// # Errors
+/// When the variable names nothing that is open.
+pub fn parents_channel() -> io::Result<Option<OwnedFd>> {
+    adopt_named(CHANNEL)
+}
+
 fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
     let mut text = name.to_owned();
     text.push("=");

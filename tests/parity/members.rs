@@ -51,7 +51,12 @@ fn a_killed_worker_is_replaced_in_its_slot_and_its_death_is_logged() {
         assert_eq!(before[0].variable("CFORK_WORKER_COUNT"), Some("2"));
         processes::signal(before[0].pid, Signal::SIGKILL);
         eventually("a new worker is ready", || scene.noted("app", "boot").len() == 3);
-        scene.world.log_says(&format!("[master] app_worker#1:{} died (code: ", before[0].pid));
+        scene
+            .world
+            .log_says(&format!("nodejs.AppWorkerDiedError: [master] app_worker#1:{} died (code: ", before[0].pid));
+        scene.world.log_says("signal: SIGKILL, suicide: false, state: dead), current workers: [");
+        let new = scene.workers(master).iter().map(|worker| worker.pid).max().unwrap();
+        scene.world.log_says(&format!("new worker:{new} fork (state: none)"));
         scene.world.log_says("[master] app_worker#3:");
         let after = scene.workers(master);
         assert_eq!(slots(&after), ["0", "1"]);

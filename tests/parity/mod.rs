@@ -7,6 +7,7 @@
 mod environment;
 mod failure;
 mod members;
+mod parent;
 mod start;
 mod stop;
 
@@ -54,7 +55,7 @@ pub struct Scene<'a> {
     pub title: String,
     pub workers: u32,
     pub port: u16,
-    egg_scripts: PathBuf,
+    pub egg_scripts: PathBuf,
 }
 
 /// Runs a scenario on the program under test. Whoever is alive at its end is killed: what a stop leaves behind is the

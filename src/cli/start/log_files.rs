@@ -1,17 +1,17 @@
 //! The log files of a detached application: an old file is renamed with a time stamp that never overwrites, a new one is
 //! made. No symlink is followed: whoever may write into the directory must not choose what we write to.
 //!
-//! The format of the stamp, `.YYYYMMDD.HHmmss`, is egg-scripts'.
+//! How an old log is named stands in `logger::names`.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use nix::fcntl::{AT_FDCWD, OFlag, RenameFlags, renameat2};
+use nix::fcntl::OFlag;
 
 use crate::error::{Exit, Failure};
-use crate::sys::clock;
+use crate::logger::shelf;
 
 /// The two files, open for reading too: a failed start shows their last lines.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ fn open_one(path: &Path) -> Result<File, Failure> {
             let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()));
             return Err(failure.because("it is a symbolic link, and logs follow none").hint("name the file itself"));
         }
-        Ok(meta) if meta.is_file() => set_aside(path).map_err(|error| failure(path, &error))?,
+        Ok(meta) if meta.is_file() => shelf::set_aside(path).map(drop).map_err(|error| failure(path, &error))?,
         Ok(meta) if meta.is_dir() => {
             let error = io::Error::from_raw_os_error(nix::errno::Errno::EISDIR as i32);
             return Err(failure(path, &error));
@@ -69,35 +69,6 @@ fn open_device(path: &Path, pipe: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Renames the old file to `<path>.YYYYMMDD.HHmmss`, with `.1`, `.2` … behind it when that name is taken.
-fn set_aside(path: &Path) -> io::Result<()> {
-    const MOST_IN_A_SECOND: u32 = 10_000;
-    let stamp = clock::file_time();
-    for count in 0..MOST_IN_A_SECOND {
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{stamp}"));
-        if count > 0 {
-            name.push(format!(".{count}"));
-        }
-        match rename_without_overwriting(path, &PathBuf::from(name)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            result => return result,
-        }
-    }
-    Err(io::Error::other(format!("{MOST_IN_A_SECOND} old logs of one second")))
-}
-
-fn rename_without_overwriting(from: &Path, to: &Path) -> io::Result<()> {
-    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
-        // A file system that does not know the flag (NFS, some FUSE): link and unlink never overwrite either.
-        Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOSYS) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
-        }
-        result => Ok(result?),
-    }
-}
-
 fn failure(path: &Path, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()))
         .because(error)
@@ -107,28 +78,12 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::PathBuf;
 
     fn directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("eggctl-log-files-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         path
-    }
-
-    #[test]
-    fn old_logs_of_one_second_get_names_of_their_own_and_nothing_is_overwritten() {
-        let directory = directory("aside");
-        let path = directory.join("out.log");
-        for content in ["one", "two", "three", "four"] {
-            std::fs::write(&path, content).unwrap();
-            set_aside(&path).unwrap();
-        }
-        let mut contents: Vec<String> = std::fs::read_dir(&directory)
-            .unwrap()
-            .map(|entry| std::fs::read_to_string(entry.unwrap().path()).unwrap())
-            .collect();
-        contents.sort();
-        std::fs::remove_dir_all(&directory).unwrap();
-        assert_eq!(contents, ["four", "one", "three", "two"]);
     }
 
     #[test]

@@ -10,13 +10,14 @@ mod wait;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::options::flags::StartFlags;
 use crate::options::{self, Options, Surroundings};
-use crate::state::{self, Command, Directory, LockOutcome, Record, TitleLock};
+use crate::state::{self, Command, Directory, LockOutcome, LogFile, Logs, Record, Stream, TitleLock};
 use crate::sys::crossing::{self, Crossing};
 use crate::sys::proc::Reader;
 use crate::sys::{cpus, descriptors, output, sockets};
@@ -28,13 +29,20 @@ use super::masters;
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
-    let mut options = resolve(flags)?;
+    begin(resolve(flags)?, None)
+}
+
+/// Takes the title and becomes the master, or detaches it and waits. `channel`: a parent of the master in the foreground.
+///
+/// # Errors
+/// A [`Failure`] for whatever the user can mend.
+pub fn begin(mut options: Options, channel: Option<OwnedFd>) -> anyhow::Result<Exit> {
     options.take_cookie(state::new_cookie(&options.title)?);
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
     make_directories(&options);
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
-    let crossing = Crossing { options: memory, lock: lock.into(), channel: None };
+    let crossing = Crossing { options: memory, lock: lock.into(), channel };
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
     let environment = environment(&options);
@@ -42,6 +50,7 @@ pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
         let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
         return start_detached(&options, &directory, &master, crossing);
     }
+    keep_logs(&options, &directory, Vec::new());
     let failed = crossing.exec(&program, &arguments, &environment);
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
@@ -59,7 +68,7 @@ fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
 }
 
 /// The environment, directory and limits that this process was started with.
-fn surroundings() -> anyhow::Result<Surroundings> {
+pub fn surroundings() -> anyhow::Result<Surroundings> {
     let cwd = std::env::current_dir()
         .map_err(|error| Failure::new(Exit::Usage, "cannot tell the current directory").because(error))?;
     let passwd = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
@@ -84,7 +93,7 @@ pub fn surroundings_of(master: u32, cwd: &Path) -> anyhow::Result<Surroundings> 
 }
 
 /// pidfds, `close_range` and `renameat2` are taken for granted: Linux 5.10 has them all.
-fn check_kernel() -> anyhow::Result<()> {
+pub fn check_kernel() -> anyhow::Result<()> {
     let name = nix::sys::utsname::uname()?;
     let release = name.release().to_string_lossy().into_owned();
     let mut numbers = release.split(|byte: char| !byte.is_ascii_digit()).filter_map(|part| part.parse::<u32>().ok());
@@ -136,6 +145,13 @@ fn make_directories(options: &Options) {
     }
 }
 
+/// Keeps where the logs are for `eggctl logs`. A start goes on without.
+fn keep_logs(options: &Options, directory: &Directory, files: Vec<LogFile>) {
+    if let Err(failure) = directory.write_logs(&Logs::of(options, files)) {
+        output::complain(format_args!("warning: `eggctl logs` will not find the logs of this start: {failure}"));
+    }
+}
+
 /// What this process has, without what would break a channel, with what the options say.
 fn environment(options: &Options) -> Vec<(OsString, OsString)> {
     let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
@@ -153,6 +169,9 @@ fn start_detached(
     mut crossing: Crossing,
 ) -> anyhow::Result<Exit> {
     let logs = log_files::open(&options.stdout, &options.stderr)?;
+    let log = |stream, path: &PathBuf| LogFile { stream, path: path.clone() };
+    let kept = vec![log(Stream::Stdout, &options.stdout), log(Stream::Stderr, &options.stderr)];
+    keep_logs(options, directory, kept);
     let (ours, theirs) = sockets::channel_pair()?;
     crossing.channel = Some(theirs);
     // Held until the tree of a failed start is gone, so that nobody starts the title again before.

@@ -289,3 +289,17 @@ fn the_default_title_is_the_one_that_start_gives() {
     assert_eq!(title(Some("svc/app.js"), ""), started);
     assert_eq!(title(None, ""), None, "the current directory is no application");
 }
+
+#[test]
+fn the_level_of_the_log_is_the_environments() {
+    use crate::options::LogLevel;
+    let scratch = Scratch::with_application();
+    let level = |text| scratch.start(&[], &[("EGG_MASTER_LOGGER_LEVEL", text)]).map(|options| options.log_level);
+    for (text, expected) in
+        [("", LogLevel::Info), ("DEBUG", LogLevel::Info), ("warn", LogLevel::Warn), ("NONE", LogLevel::None)]
+    {
+        assert_eq!(level(text).unwrap(), expected, "{text}");
+    }
+    let refused = level("loud").unwrap_err().to_string();
+    assert_eq!(refused, "$EGG_MASTER_LOGGER_LEVEL: `loud` is none of DEBUG, INFO, WARN, ERROR and NONE");
+}

@@ -1,0 +1,90 @@
+//! Whose logs: the title that was typed, that of the place, or the only one that is known.
+
+use std::path::{Path, PathBuf};
+
+use crate::cli::choice::shown;
+use crate::error::{Exit, Failure};
+use crate::options::flags::LogsFlags;
+use crate::options::{self, Title};
+use crate::state::{Directory, LogFile, Logs, Stream};
+
+/// The logs that are asked for, stdout's first; at least one, each file once.
+///
+/// # Errors
+/// Nobody is known who logs there, or it is not clear who is meant.
+pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<LogFile>, Failure> {
+    let known = match Directory::of_uid(uid)? {
+        Some(directory) => directory.logs()?,
+        None => Vec::new(),
+    };
+    let chosen = match title {
+        Some(title) => known.iter().find(|logs| logs.title == *title).ok_or_else(|| unknown(title, &known))?,
+        None => choose(&known, flags.place.as_deref())?,
+    };
+    let name = shown(chosen.title.as_str());
+    if chosen.files.is_empty() {
+        return Err(Failure::new(Exit::Failed, format!("{name} has no log"))
+            .because("it was started in the foreground, where stdout and stderr are those of the start")
+            .hint("look where the command that started it prints to"));
+    }
+    let is_wanted = |file: &&LogFile| match (flags.stdout, flags.stderr) {
+        (true, false) => file.stream == Stream::Stdout,
+        (false, true) => file.stream == Stream::Stderr,
+        _ => true,
+    };
+    let mut wanted: Vec<LogFile> = Vec::new();
+    for file in chosen.files.iter().filter(is_wanted) {
+        // Both streams may go into one file.
+        if !wanted.iter().any(|other| other.path == file.path) {
+            wanted.push(file.clone());
+        }
+    }
+    if wanted.is_empty() {
+        return Err(Failure::new(Exit::Failed, format!("{name} has no log of that stream")));
+    }
+    Ok(wanted)
+}
+
+/// Without a title: the application in the place that was typed or in the current directory, by its directory or by the
+/// title it would get; else, if no place was typed, the only one that is known.
+fn choose<'a>(known: &'a [Logs], place: Option<&Path>) -> Result<&'a Logs, Failure> {
+    let cwd = std::env::current_dir().ok();
+    let title = match (place, &cwd) {
+        (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
+        // A package.json that cannot be read is none.
+        (None, Some(cwd)) => options::default_title(None, cwd).ok().flatten(),
+        (None, None) => None,
+    };
+    let directory = match place {
+        Some(place) if place.is_dir() => place.canonicalize().ok(),
+        Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
+        None => cwd,
+    };
+    let is_here = |logs: &&Logs| {
+        title.as_ref() == Some(&logs.title)
+            || logs.base_dir.canonicalize().ok().is_some_and(|dir: PathBuf| directory.as_ref() == Some(&dir))
+    };
+    let here: Vec<&Logs> = known.iter().filter(is_here).collect();
+    match (&here[..], known) {
+        ([one], _) => Ok(one),
+        ([], [one]) if place.is_none() => Ok(one),
+        ([], []) => Err(Failure::new(Exit::Failed, "no logs are known")
+            .because("no application has been started by this user")
+            .hint("another user's are found with `--user`")),
+        ([], _) => Err(Failure::new(Exit::Usage, "which logs?").because(listed(known)).hint("name one with `--title`")),
+        (several, _) => {
+            let several: Vec<Logs> = several.iter().map(|logs| (*logs).clone()).collect();
+            Err(Failure::new(Exit::Usage, "which logs?").because(listed(&several)).hint("name one with `--title`"))
+        }
+    }
+}
+
+fn unknown(title: &Title, known: &[Logs]) -> Failure {
+    let failure = Failure::new(Exit::Failed, format!("no logs of {} are known", shown(title.as_str())))
+        .because("no application of this title has been started by this user");
+    if known.is_empty() { failure } else { failure.hint(format!("there are logs of {}", listed(known))) }
+}
+
+fn listed(known: &[Logs]) -> String {
+    known.iter().map(|logs| shown(logs.title.as_str())).collect::<Vec<_>>().join(", ")
+}
