@@ -97,7 +97,7 @@ impl Master {
     fn close_listeners(&mut self) {
         self.reserve = None;
         let Carried { listeners, members, .. } = &mut self.carried;
-        listeners.close(members, &self.poll);
+        listeners.close(members, &self.poll, clock::monotonic_ms());
     }
 
     fn end_strays(&mut self, kill: bool) {

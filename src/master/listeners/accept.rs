@@ -1,0 +1,86 @@
+//! The door of a listening socket that the master accepts from: watched or not, paused or not.
+
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use nix::errno::Errno;
+
+use crate::master::channel::Handle;
+use crate::master::poll::{Interest, Poll, Source};
+use crate::sys::sockets;
+
+/// How long nothing is accepted after the kernel had no descriptor or memory for it.
+const PAUSE_MS: u64 = 100;
+
+/// A listening socket in the master's poll.
+#[derive(Debug)]
+pub struct Door {
+    socket: OwnedFd,
+    source: Source,
+    watched: bool,
+    paused_until: Option<u64>,
+}
+
+impl Door {
+    /// Watches the socket of this number.
+    ///
+    /// # Errors
+    /// The kernel had no memory for it.
+    pub fn new(socket: OwnedFd, number: u32, poll: &Poll) -> Result<Self, Errno> {
+        let source = Source::Listener(number);
+        poll.add(&socket, source, Interest::Read).map_err(|_| Errno::ENOMEM)?;
+        Ok(Door { socket, source, watched: true, paused_until: None })
+    }
+
+    /// The next connection; none when nobody knocks, or while it is paused.
+    ///
+    /// # Errors
+    /// The kernel's, which begin a pause: EMFILE and its kin.
+    pub fn accept(&mut self, poll: &Poll, now: u64) -> Result<Option<Handle>, Errno> {
+        if self.paused_until.is_some() {
+            return Ok(None);
+        }
+        loop {
+            match sockets::accept(&self.socket) {
+                Ok(connection) => return Ok(Some(Rc::new(connection))),
+                Err(Errno::EAGAIN) => return Ok(None),
+                // The client has gone meanwhile: the next one.
+                Err(Errno::ECONNABORTED | Errno::EINTR | Errno::EPROTO) => {}
+                Err(errno) => {
+                    self.paused_until = Some(now + PAUSE_MS);
+                    self.watch(Interest::Nothing, poll);
+                    return Err(errno);
+                }
+            }
+        }
+    }
+
+    /// Watches it, or not. Level-triggered: a readable socket that nobody can serve would wake us for ever.
+    pub fn watch(&mut self, interest: Interest, poll: &Poll) {
+        let wanted = interest == Interest::Read && self.paused_until.is_none();
+        let interest = if wanted { Interest::Read } else { Interest::Nothing };
+        if wanted != self.watched && poll.change(&self.socket, self.source, interest).is_ok() {
+            self.watched = wanted;
+        }
+    }
+
+    /// Closes it.
+    pub fn close(self, poll: &Poll) {
+        poll.remove(&self.socket);
+    }
+
+    /// When its pause ends.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<u64> {
+        self.paused_until
+    }
+
+    /// Ends a pause that is over. True when it was.
+    pub fn wake(&mut self, now: u64) -> bool {
+        let over = self.paused_until.is_some_and(|until| until <= now);
+        if over {
+            self.paused_until = None;
+        }
+        over
+    }
+}

@@ -1,0 +1,296 @@
+//! Node's cluster primary: the table of listening sockets, and who shares them.
+//!
+//! This is the data plane: connections never pass through the lifecycle.
+//!
+//! * `address` is where a query wants to listen, and the key of that place.
+//! * `open` opens the socket.
+//! * `accept` is the door of a socket that the master accepts from.
+//! * `round_robin` hands its connections over.
+
+mod accept;
+mod address;
+mod open;
+mod round_robin;
+
+use std::collections::BTreeMap;
+
+use nix::errno::Errno;
+use serde_json::value::RawValue;
+
+use crate::ipc::inbound::QueryServer;
+use crate::ipc::outbound::{self, SocketName};
+use crate::lifecycle::MemberId;
+
+use super::members::Members;
+use super::poll::Poll;
+
+use accept::Door;
+use open::Opened;
+use round_robin::RoundRobin;
+
+/// A member that asks for sockets without end must not have all descriptors of the master.
+const MOST_LISTENERS: usize = 1024;
+
+/// A listening socket that workers share.
+#[derive(Debug)]
+struct Listener {
+    key: String,
+    name: SocketName,
+    /// The first worker's blob, echoed to all (TLS ticket keys).
+    data: Option<Box<RawValue>>,
+    dispatch: Dispatch,
+}
+
+/// How its connections find their workers.
+#[derive(Debug)]
+enum Dispatch {
+    RoundRobin(RoundRobin),
+}
+
+/// The numbers of our frames.
+#[derive(Debug, Default)]
+struct Sequence(u64);
+
+/// All listening sockets.
+#[derive(Debug, Default)]
+pub struct Listeners {
+    table: BTreeMap<u32, Listener>,
+    last_number: u32,
+    sequence: Sequence,
+    closed: bool,
+}
+
+/// What the loop is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Fine,
+    /// A socket could not be opened on this port.
+    Refused {
+        /// The port; -1 for a path.
+        port: i64,
+        /// Why.
+        errno: Errno,
+    },
+    /// A connection could not be accepted: descriptors or memory are exhausted.
+    Exhausted(Errno),
+}
+
+impl Listeners {
+    /// The next number of a frame of ours.
+    pub fn next_seq(&mut self) -> u64 {
+        self.sequence.next()
+    }
+
+    /// A worker wants to listen: it shares the socket of that key, or opens it. It is always answered.
+    pub fn query(
+        &mut self,
+        member: MemberId,
+        query: &QueryServer<'_>,
+        members: &mut Members,
+        poll: &Poll,
+        now: u64,
+    ) -> Outcome {
+        let seq = self.next_seq();
+        let key = self.key_for(member, query);
+        let number = match self.find(&key).map_or_else(|| self.open(&key, query, poll), Ok) {
+            Ok(number) => number,
+            Err(errno) => {
+                members.push(member, outbound::error_reply(seq, query.seq, &key, query.data, errno as i32));
+                return Outcome::Refused { port: query.port, errno };
+            }
+        };
+        let Some(listener) = self.table.get_mut(&number) else { return Outcome::Fine };
+        let data = listener.data.as_deref();
+        members.push(member, outbound::round_robin_reply(seq, query.seq, &listener.key, data, Some(&listener.name)));
+        let Dispatch::RoundRobin(hand_over) = &mut listener.dispatch;
+        hand_over.join(member);
+        self.dispatch(number, members, poll, now)
+    }
+
+    /// A worker that holds the key already gets a fresh one (and then the kernel's EADDRINUSE, unless the other has closed
+    /// meanwhile).
+    fn key_for(&self, member: MemberId, query: &QueryServer<'_>) -> String {
+        let key = address::key(query);
+        let holds = self.table.values().any(|one| one.key == key && one.members().contains(&member));
+        if holds { format!("{key}#{}", self.last_number + 1) } else { key }
+    }
+
+    fn find(&self, key: &str) -> Option<u32> {
+        self.table.iter().find(|(_, one)| one.key == key && one.is_open()).map(|(number, _)| *number)
+    }
+
+    fn open(&mut self, key: &str, query: &QueryServer<'_>, poll: &Poll) -> Result<u32, Errno> {
+        if self.closed {
+            return Err(Errno::ESHUTDOWN);
+        }
+        if self.table.len() >= MOST_LISTENERS {
+            return Err(Errno::EMFILE);
+        }
+        let Opened { socket, name } = open::open(query)?;
+        self.last_number += 1;
+        let number = self.last_number;
+        let dispatch = Dispatch::RoundRobin(RoundRobin::new(Door::new(socket, number, poll)?));
+        let data = query.data.map(ToOwned::to_owned);
+        self.table.insert(number, Listener { key: key.to_owned(), name, data, dispatch });
+        Ok(number)
+    }
+
+    /// Gives connections to workers, as long as there are both.
+    pub fn dispatch(&mut self, number: u32, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { return Outcome::Fine };
+        let outcome = match dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.dispatch(key, &mut self.sequence, members, poll, now),
+        };
+        self.forget_if_done(number);
+        outcome
+    }
+
+    /// The worker's answer to an offer.
+    pub fn answered(&mut self, ack: u64, accepted: bool, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let offered = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.answered(ack, accepted, now).then_some(*number),
+        });
+        match offered {
+            Some(number) => self.dispatch(number, members, poll, now),
+            None => Outcome::Fine,
+        }
+    }
+
+    /// A worker has closed its server on this key. The last one out closes the socket.
+    pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll) {
+        let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.members().contains(&member));
+        let Some((&number, listener)) = held else { return };
+        listener.leave(member);
+        if listener.members().is_empty() {
+            listener.close(poll);
+            self.forget_if_done(number);
+        }
+    }
+
+    /// A worker gets no connection any more, but for those it has been offered.
+    pub fn leave_dispatch(&mut self, member: MemberId) {
+        for listener in self.table.values_mut() {
+            listener.leave(member);
+        }
+    }
+
+    /// A worker is gone: what it was offered and had not taken goes to another. The sockets stay open, so that nothing
+    /// is refused while its replacement boots.
+    pub fn forget(&mut self, member: MemberId, members: &mut Members, poll: &Poll, now: u64) {
+        for number in self.numbers() {
+            match self.table.get_mut(&number).map(|one| &mut one.dispatch) {
+                Some(Dispatch::RoundRobin(hand_over)) => hand_over.forget(member),
+                None => {}
+            }
+            self.dispatch(number, members, poll, now);
+        }
+    }
+
+    /// Everybody is there again: what dead workers listened on and no replacement wanted is given back.
+    pub fn give_back(&mut self, poll: &Poll) {
+        for number in self.numbers() {
+            if let Some(listener) = self.table.get_mut(&number).filter(|one| one.members().is_empty()) {
+                listener.close(poll);
+                self.forget_if_done(number);
+            }
+        }
+    }
+
+    /// Stops accepting: what waits in the backlogs is still handed over, then the sockets close.
+    pub fn close(&mut self, members: &mut Members, poll: &Poll, now: u64) {
+        self.closed = true;
+        for number in self.numbers() {
+            let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { continue };
+            match dispatch {
+                Dispatch::RoundRobin(hand_over) => {
+                    hand_over.hand_over_the_rest(key, &mut self.sequence, members, poll, now);
+                }
+            }
+            self.forget_if_done(number);
+        }
+    }
+
+    fn numbers(&self) -> Vec<u32> {
+        self.table.keys().copied().collect()
+    }
+
+    /// A closed listener with nothing under way is no more.
+    fn forget_if_done(&mut self, number: u32) {
+        if self.table.get(&number).is_some_and(Listener::is_done) {
+            self.table.remove(&number);
+        }
+    }
+
+    /// When something here wants to go on by itself.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.table.values().filter_map(Listener::next_timeout).min()
+    }
+
+    /// Goes on with what has waited long enough.
+    pub fn handle_timeout(&mut self, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let mut outcome = Outcome::Fine;
+        for number in self.numbers() {
+            let Some(listener) = self.table.get_mut(&number) else { continue };
+            if listener.wake(now)
+                && let Outcome::Exhausted(errno) = self.dispatch(number, members, poll, now)
+            {
+                outcome = Outcome::Exhausted(errno);
+            }
+        }
+        outcome
+    }
+}
+
+impl Sequence {
+    fn next(&mut self) -> u64 {
+        self.0 += 1;
+        self.0
+    }
+}
+
+/// What every way of dispatching answers.
+impl Listener {
+    fn members(&self) -> &[MemberId] {
+        match &self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.members(),
+        }
+    }
+
+    fn leave(&mut self, member: MemberId) {
+        match &mut self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.leave(member),
+        }
+    }
+
+    fn close(&mut self, poll: &Poll) {
+        match &mut self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.close(poll),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        match &self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.is_open(),
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        match &self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.is_done(),
+        }
+    }
+
+    fn next_timeout(&self) -> Option<u64> {
+        match &self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.next_timeout(),
+        }
+    }
+
+    fn wake(&mut self, now: u64) -> bool {
+        match &mut self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.wake(now),
+        }
+    }
+}
