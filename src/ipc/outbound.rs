@@ -29,6 +29,14 @@ pub fn round_robin_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>,
     frame(format!(r#"{{"cmd":"NODE_CLUSTER","errno":null,"key":{key},"ack":{ack},"data":{data},{name}"seq":{seq}}}"#))
 }
 
+/// The answer to a `queryServer` that goes with the socket itself.
+#[must_use]
+pub fn shared_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, is_datagram: bool) -> Frame {
+    let (key, data) = (quoted(key), data.map_or("null", RawValue::get));
+    let message = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":{key},"ack":{ack},"data":{data},"seq":{seq}}}"#);
+    native_handle(if is_datagram { "dgram" } else { "net" }, &message)
+}
+
 /// The answer to a `queryServer` that cannot be served: `errno` is positive here, and Node wants it negative.
 #[must_use]
 pub fn error_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, errno: i32) -> Frame {
@@ -46,8 +54,7 @@ pub fn plain_reply(seq: u64, ack: u64) -> Frame {
 #[must_use]
 pub fn new_connection(seq: u64, key: &str) -> Frame {
     let key = quoted(key);
-    let message = format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":{seq}}}"#);
-    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#))
+    native_handle("net", &format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":{seq}}}"#))
 }
 
 /// Node's own request to close all servers and then the channel.
@@ -105,6 +112,11 @@ pub fn relayed(text: &[u8], bare: bool, from: &'static str, to: &'static str) ->
     frame.into()
 }
 
+/// A message that goes with a descriptor.
+fn native_handle(module: &str, message: &str) -> Frame {
+    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"{module}.Native","msg":{message}}}"#))
+}
+
 fn frame(mut json: String) -> Frame {
     json.push('\n');
     json.into_bytes().into()
@@ -143,6 +155,18 @@ mod tests {
         assert_eq!(
             line(&error_reply(0, 1, "null:null:null:77:0", None, 22)),
             r#"{"cmd":"NODE_CLUSTER","errno":-22,"key":"null:null:null:77:0","ack":1,"data":null,"seq":0}"#
+        );
+    }
+
+    #[test]
+    fn a_shared_socket_goes_as_the_handle_of_its_answer() {
+        assert_eq!(
+            line(&shared_reply(9, 16, "0.0.0.0:0:udp4:-1:0", None, true)),
+            r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"0.0.0.0:0:udp4:-1:0","ack":16,"data":null,"seq":9}}"#
+        );
+        assert_eq!(
+            line(&shared_reply(0, 1, "null:80:4:undefined", None, false)),
+            r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"null:80:4:undefined","ack":1,"data":null,"seq":0}}"#
         );
     }
 

@@ -309,11 +309,11 @@ impl Master {
         let now = clock::monotonic_ms();
         match outcome {
             Outcome::Fine => {}
-            Outcome::Refused { port, errno } => {
+            Outcome::Refused { place, port, errno } => {
                 if errno == nix::errno::Errno::EADDRINUSE {
-                    self.seen.taken_port = u16::try_from(port).ok();
+                    self.seen.taken_port = port;
                 }
-                let text = format!("a worker cannot listen on port {port}: {}", errno.desc());
+                let text = format!("a worker cannot listen on {place}: {}", errno.desc());
                 self.notices.once_a_minute(Often::UnknownRequest, now, &text);
             }
             Outcome::Exhausted(errno) => {

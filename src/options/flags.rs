@@ -37,6 +37,7 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one command")]
 pub enum Command {
     /// Start an application: its agent first, then its workers
     Start(StartFlags),
@@ -64,6 +65,11 @@ pub struct StartFlags {
     /// Port the application serves [default: $PORT, else the first it listens on]
     #[arg(long, short, allow_negative_numbers = true)]
     pub port: Option<String>,
+
+    /// `round-robin`: each connection goes to the next free worker; `shared`: the workers accept by themselves
+    /// [default: shared with NODE_CLUSTER_SCHED_POLICY=none, else round-robin]
+    #[arg(long, value_name = "HOW")]
+    pub dispatch: Option<String>,
 
     /// Environment of the application, its EGG_SERVER_ENV [default: $EGG_SERVER_ENV]
     #[arg(long, value_name = "NAME")]

@@ -60,6 +60,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         application,
         workers,
         port,
+        dispatch: asked.dispatch()?,
         host: asked.host(),
         daemon: asked.daemon()?,
         exit_when_down: asked.exit_when_down()?,
