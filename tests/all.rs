@@ -29,6 +29,7 @@ mod parity;
 mod refork;
 mod same_title;
 mod simulation;
+mod sockets;
 mod stand_in;
 mod start_daemon;
 mod start_failures;

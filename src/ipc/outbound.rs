@@ -2,6 +2,8 @@
 
 use serde_json::value::RawValue;
 
+use super::inbound::SentConnectionsQuestion;
+
 /// A frame ready to be written, shared by the queues it stands in.
 ///
 /// Not `Rc<[u8]>`: that would copy the bytes once more.
@@ -79,6 +81,15 @@ pub fn handle_ack() -> Frame {
 #[must_use]
 pub fn handle_nack() -> Frame {
     frame(r#"{"cmd":"NODE_HANDLE_NACK"}"#.into())
+}
+
+/// The answer to a server that asks after connections it has sent: the master has closed them all.
+#[must_use]
+pub fn sent_connections(question: SentConnectionsQuestion, key: &RawValue) -> Frame {
+    frame(match question {
+        SentConnectionsQuestion::AllClosed => format!(r#"{{"cmd":"NODE_SOCKET_ALL_CLOSED","key":{}}}"#, key.get()),
+        SentConnectionsQuestion::Count => format!(r#"{{"cmd":"NODE_SOCKET_COUNT","key":{},"count":0}}"#, key.get()),
+    })
 }
 
 /// A message of the master itself, such as `egg-pids`; `data` is JSON text.
@@ -185,6 +196,11 @@ mod tests {
         assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
         assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);
+        let key: &RawValue = serde_json::from_str(r#""6:::7001""#).unwrap();
+        let closed = sent_connections(SentConnectionsQuestion::AllClosed, key);
+        assert_eq!(line(&closed), r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"6:::7001"}"#);
+        let count = sent_connections(SentConnectionsQuestion::Count, key);
+        assert_eq!(line(&count), r#"{"cmd":"NODE_SOCKET_COUNT","key":"6:::7001","count":0}"#);
         let pids = from_master("egg-pids", Some("[7,8]"), "agent");
         assert_eq!(line(&pids), r#"{"action":"egg-pids","data":[7,8],"from":"master","to":"agent"}"#);
         let start = from_master("agent-start", None, "app");
