@@ -6,13 +6,21 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Typed, World, eventually};
 
 mod datagrams;
+mod handles;
+mod leaving;
+mod limits;
+mod load;
+mod shared;
 mod tcp;
+mod tls;
 mod unix;
 
 /// `eggctl start` of the fixture with so many workers.
@@ -92,4 +100,16 @@ fn serve_exactly(expected: &[u32], mut ask: impl FnMut() -> io::Result<u32>) {
 /// `{ port }` of the host.
 fn at(host: &str, port: u16) -> Value {
     json!({ "host": host, "port": port })
+}
+
+/// The process has next to nothing to do, measured over half a second.
+#[track_caller]
+fn cpu_free(pid: u32) {
+    let clock = nix::time::clock_getcpuclockid(nix::unistd::Pid::from_raw(pid as i32)).unwrap();
+    let used = || Duration::from(nix::time::clock_gettime(clock).unwrap());
+    let before = used();
+    // A window to measure in, not a wait for something.
+    thread::sleep(Duration::from_millis(500));
+    let used = used() - before;
+    assert!(used < Duration::from_millis(100), "{pid} used {used:?} of CPU in 500 ms");
 }
