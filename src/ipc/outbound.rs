@@ -36,7 +36,8 @@ pub fn round_robin_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>,
 pub fn shared_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, is_datagram: bool) -> Frame {
     let (key, data) = (quoted(key), data.map_or("null", RawValue::get));
     let message = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":{key},"ack":{ack},"data":{data},"seq":{seq}}}"#);
-    native_handle(if is_datagram { "dgram" } else { "net" }, &message)
+    let module = if is_datagram { "dgram" } else { "net" };
+    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"{module}.Native","msg":{message}}}"#))
 }
 
 /// The answer to a `queryServer` that cannot be served: `errno` is positive here, and Node wants it negative.
@@ -52,11 +53,27 @@ pub fn plain_reply(seq: u64, ack: u64) -> Frame {
     frame(format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"seq":{seq}}}"#))
 }
 
-/// A connection for the worker: goes with the handle.
-#[must_use]
-pub fn new_connection(seq: u64, key: &str) -> Frame {
-    let key = quoted(key);
-    native_handle("net", &format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":{seq}}}"#))
+/// The frames of the connections of one key, each of which goes with its handle: written for every connection, so all but
+/// the number is written once.
+#[derive(Clone, Debug)]
+pub struct NewConnection {
+    before_seq: String,
+}
+
+impl NewConnection {
+    /// Those of this key.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        let key = quoted(key);
+        let message = format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":"#);
+        NewConnection { before_seq: format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}"#) }
+    }
+
+    /// The one with this number.
+    #[must_use]
+    pub fn frame(&self, seq: u64) -> Frame {
+        frame(format!("{}{seq}}}}}", self.before_seq))
+    }
 }
 
 /// Node's own request to close all servers and then the channel.
@@ -123,11 +140,6 @@ pub fn relayed(text: &[u8], bare: bool, from: &'static str, to: &'static str) ->
     frame.into()
 }
 
-/// A message that goes with a descriptor.
-fn native_handle(module: &str, message: &str) -> Frame {
-    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"{module}.Native","msg":{message}}}"#))
-}
-
 fn frame(mut json: String) -> Frame {
     json.push('\n');
     json.into_bytes().into()
@@ -184,7 +196,7 @@ mod tests {
     #[test]
     fn a_connection_goes_as_the_message_of_a_handle() {
         assert_eq!(
-            line(&new_connection(5, "127.0.0.1:8123:4:undefined:0")),
+            line(&NewConnection::of("127.0.0.1:8123:4:undefined:0").frame(5)),
             r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"127.0.0.1:8123:4:undefined:0","seq":5}}"#
         );
     }
@@ -209,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_key_cannot_break_out_of_its_quotes() {
-        let frame = new_connection(1, "a\"b\n\\");
+        let frame = NewConnection::of("a\"b\n\\").frame(1);
         assert!(line(&frame).contains(r#""key":"a\"b\n\\","#));
     }
 

@@ -229,8 +229,8 @@ impl Master {
                 channel.lines = lines;
             }
             match reading {
-                Reading::Some(_) => {}
-                Reading::Nothing => break,
+                Reading::More(_) => {}
+                Reading::All(_) => break,
                 Reading::End => {
                     self.close_channel(id);
                     self.tell(Event::Disconnected(id));
@@ -260,14 +260,14 @@ impl Master {
                 self.take_parents_line(line);
             }
             match (&mut self.carried.parent, reading) {
-                (Some(channel), Reading::Some(_) | Reading::Nothing) => channel.lines = lines,
+                (Some(channel), Reading::More(_) | Reading::All(_)) => channel.lines = lines,
                 (Some(channel), Reading::End) => {
                     self.poll.remove(&*channel);
                     self.carried.parent = None;
                 }
                 (None, _) => {}
             }
-            if !matches!(reading, Reading::Some(_)) {
+            if !matches!(reading, Reading::More(_)) {
                 break;
             }
         }

@@ -152,6 +152,18 @@ mod tests {
         assert_eq!(unix("relative"), Err(Errno::EINVAL));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_query_has_an_address_or_an_errno(address: Option<String>, port in -2i64..70_000, flags: u32, kind in 0usize..6) {
+            use AddressType::{Other, Pipe, Tcp4, Tcp6, Udp4, Udp6};
+            let kind = [Tcp4, Tcp6, Udp4, Udp6, Pipe, Other][kind];
+            let query = QueryServer { flags, ..query(address.as_deref(), port, kind) };
+            let _ = of(&query);
+            let shown = Shown(&query).to_string();
+            proptest::prop_assert!(!shown.contains(char::is_control), "{}", shown);
+        }
+    }
+
     #[test]
     fn what_makes_no_sense_is_einval_and_nothing_panics() {
         for (address, port) in [(None, -1), (None, 65_536), (Some("host.name"), 80), (Some("\0"), 80)] {

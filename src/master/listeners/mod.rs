@@ -146,7 +146,7 @@ impl Listeners {
         let number = self.last_number;
         let dispatch = match self.policy {
             DispatchPolicy::RoundRobin if !is_datagram => {
-                Dispatch::RoundRobin(RoundRobin::new(Door::new(opened, number, poll)?))
+                Dispatch::RoundRobin(RoundRobin::new(key, Door::new(opened, number, poll)?))
             }
             DispatchPolicy::RoundRobin | DispatchPolicy::Shared => Dispatch::Shared(Shared::new(opened)),
         };
@@ -156,9 +156,9 @@ impl Listeners {
 
     /// Gives connections to workers, as long as there are both.
     pub fn dispatch(&mut self, number: u32, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
-        let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { return Outcome::Fine };
+        let Some(Listener { dispatch, .. }) = self.table.get_mut(&number) else { return Outcome::Fine };
         let outcome = match dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.dispatch(key, &mut self.sequence, members, poll, now),
+            Dispatch::RoundRobin(hand_over) => hand_over.dispatch(&mut self.sequence, members, poll, now),
             Dispatch::Shared(_) => Outcome::Fine,
         };
         self.forget_if_done(number);
@@ -222,10 +222,10 @@ impl Listeners {
     pub fn close(&mut self, members: &mut Members, poll: &Poll, now: u64) {
         self.closed = true;
         for number in self.numbers() {
-            let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { continue };
+            let Some(Listener { dispatch, .. }) = self.table.get_mut(&number) else { continue };
             match dispatch {
                 Dispatch::RoundRobin(hand_over) => {
-                    hand_over.hand_over_the_rest(key, &mut self.sequence, members, poll, now);
+                    hand_over.hand_over_the_rest(&mut self.sequence, members, poll, now);
                 }
                 // What waits in its backlog is the workers': they accept until they are told to leave.
                 Dispatch::Shared(socket) => socket.close(),
