@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -112,4 +113,19 @@ fn cpu_free(pid: u32) {
     thread::sleep(Duration::from_millis(500));
     let used = used() - before;
     assert!(used < Duration::from_millis(100), "{pid} used {used:?} of CPU in 500 ms");
+}
+
+#[test]
+fn every_test_that_the_page_of_protocols_names_is_there() {
+    let page = include_str!("../../docs/PROTOCOLS.md");
+    let named: Vec<&str> =
+        page.split('`').skip(1).step_by(2).filter(|name| name.len() > 2 && name.contains("::")).collect();
+    assert!(named.len() > 30, "only {named:?}");
+    for name in named {
+        let (module, test) = name.rsplit_once("::").unwrap();
+        let file =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(module.replace("::", "/")).with_extension("rs");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(text.contains(&format!("fn {test}() {{")), "{name} is not there");
+    }
 }
