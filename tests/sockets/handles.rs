@@ -35,7 +35,8 @@ fn handles_of_every_kind_are_taken_and_closed_and_their_messages_arrive() {
         eventually("the messages are relayed in their order", || {
             run(world, 2, "return kit.heard") == serde_json::json!(["server", "datagrams", "connection", "closed"])
         });
-        eventually("the master has nothing of them", || descriptors() == before);
+        // Not more: one that is left of the start may have gone meanwhile.
+        eventually("the master has nothing of the three", || descriptors() <= before);
         // The channel of worker 1 goes on.
         assert!(listen(world, &[1], "more", &serde_json::json!({ "port": 0 }))[0]["address"].is_object());
         serve_exactly(&[1, 2], || who((Ipv4Addr::LOCALHOST, port)));
