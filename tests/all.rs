@@ -33,6 +33,7 @@ mod refork;
 mod reload;
 mod same_title;
 mod simulation;
+mod sockets;
 mod stand_in;
 mod start_daemon;
 mod start_failures;

@@ -146,24 +146,6 @@ fn with_its_only_worker_blocked_connections_wait_for_the_replacement() {
 }
 
 #[test]
-fn what_is_not_served_yet_gets_a_clear_error_and_never_silence() {
-    world(|world| {
-        world.expect_in_log("[master]");
-        let port = world.port();
-        world.start("svc", port).arg("--workers=1").run().exits(0);
-        let path = world.work().join("socket");
-        let unix = format!(r#"/listen?options={{"path":"{}"}}"#, path.display());
-        let by_descriptor = r#"/listen?options={"fd":99}"#;
-        for request in [unix.as_str(), by_descriptor] {
-            let reply = http::get(port, request).json();
-            assert!(reply["code"].is_string(), "{request}: {reply}");
-        }
-        assert_eq!(http::get(port, "/").status, 200);
-        world.stop("svc");
-    });
-}
-
-#[test]
 fn a_connection_that_a_closed_server_refuses_ends_and_does_not_hang() {
     world(|world| {
         // The second connection is offered while the worker is blocked, and refused after it has closed its server.

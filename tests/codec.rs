@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use eggctl::ipc::inbound::{Inbound, Rubbish, read};
+use eggctl::ipc::inbound::{ClusterFrame, Inbound, Rubbish, read};
 use eggctl::ipc::lines::{Lines, TooLong};
-use eggctl::ipc::outbound;
+use eggctl::ipc::outbound::{self, Frame, NewConnection};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
@@ -39,7 +39,7 @@ fn expected(longest: usize, stream: &[u8]) -> (Vec<Cut>, usize) {
 #[test]
 fn a_stream_cut_at_any_two_places_gives_the_same_frames() {
     let frames = [
-        outbound::new_connection(1, "null:7001:4:undefined:0"),
+        NewConnection::of("null:7001:4:undefined:0").frame(1),
         outbound::handle_ack(),
         outbound::relayed("{\"data\":\"é\\n\"}".as_bytes(), false, "app", "agent"),
         outbound::drain(),
@@ -95,6 +95,49 @@ proptest! {
         let relayed = outbound::relayed(envelope.text, envelope.bare, "agent", "app");
         let stamped = json!({ "action": string, "data": string, "from": "agent", "to": "app" });
         prop_assert_eq!(serde_json::from_slice::<Value>(&relayed).unwrap(), stamped);
+    }
+
+    #[test]
+    fn a_query_is_understood_whatever_its_address(address in any::<String>(), port in -1i64..70_000, all: (bool, bool)) {
+        let (readable_all, writable_all) = all;
+        let query = json!({ "cmd": "NODE_CLUSTER", "act": "queryServer", "seq": 7, "index": 2, "data": { "k": address },
+            "address": address, "port": port, "addressType": -1, "readableAll": readable_all, "writableAll": writable_all });
+        let line = query.to_string();
+        let Inbound::Cluster(ClusterFrame::QueryServer(read)) = read(line.as_bytes()) else {
+            return Err(TestCaseError::fail(line));
+        };
+        prop_assert_eq!((read.address.as_deref(), read.port, read.index), (Some(address.as_str()), port, 2));
+        prop_assert_eq!((read.readable_all, read.writable_all), all);
+    }
+
+    #[test]
+    fn answers_keep_key_blob_and_number_whatever_they_are(key in any::<String>(), blob in object(), seq: u64, ack: u64) {
+        let data = serde_json::value::to_raw_value(&blob).unwrap();
+        let parsed = |frame: &Frame| serde_json::from_slice::<Value>(frame).unwrap();
+        let shared = parsed(&outbound::shared_reply(seq, ack, &key, Some(&data), true));
+        prop_assert_eq!(&shared["type"], "dgram.Native");
+        for (answer, errno) in [
+            (&shared["msg"], json!(0)),
+            (&parsed(&outbound::round_robin_reply(seq, ack, &key, Some(&data), None)), Value::Null),
+            (&parsed(&outbound::error_reply(seq, ack, &key, Some(&data), 98)), json!(-98)),
+        ] {
+            prop_assert_eq!((&answer["key"], &answer["data"], &answer["errno"]), (&json!(key), &blob, &errno));
+            prop_assert_eq!((&answer["seq"], &answer["ack"]), (&json!(seq), &json!(ack)));
+        }
+        let connection = parsed(&NewConnection::of(&key).frame(seq));
+        prop_assert_eq!((&connection["msg"]["key"], &connection["msg"]["seq"]), (&json!(key), &json!(seq)));
+    }
+
+    #[test]
+    fn a_question_for_sent_connections_is_answered_with_its_own_key(key in object(), count: bool) {
+        let cmd = if count { "NODE_SOCKET_GET_COUNT" } else { "NODE_SOCKET_NOTIFY_CLOSE" };
+        let line = json!({ "cmd": cmd, "key": key }).to_string();
+        let Inbound::SentConnections { key: read_key, question } = read(line.as_bytes()) else {
+            return Err(TestCaseError::fail(line));
+        };
+        let answer: Value = serde_json::from_slice(&outbound::sent_connections(question, read_key)).unwrap();
+        prop_assert_eq!(&answer["key"], &key);
+        prop_assert_eq!(answer.get("count").is_some(), count);
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::lifecycle::Kind;
-use crate::options::{SCRUBBED, Title};
+use crate::options::{DispatchPolicy, SCRUBBED, Title};
 
 const WORKER: Role = Role::Worker { kind: Kind(0), slot: 1 };
 
@@ -20,6 +20,7 @@ fn options(port: Option<u16>) -> Options {
         },
         workers: 2,
         port,
+        dispatch: DispatchPolicy::RoundRobin,
         host: None,
         env: None,
         daemon: true,

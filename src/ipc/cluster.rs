@@ -85,6 +85,10 @@ pub struct QueryServer<'a> {
     pub flags: u32,
     /// The backlog; 0 means 511.
     pub backlog: u32,
+    /// A unix socket that everybody may read.
+    pub readable_all: bool,
+    /// A unix socket that everybody may write, which is what a client needs.
+    pub writable_all: bool,
 }
 
 /// A worker's server listens.
@@ -124,8 +128,11 @@ pub(super) fn read(json: &[u8]) -> Option<ClusterFrame<'_>> {
 }
 
 fn query_server(json: &[u8], seq: u64) -> Option<QueryServer<'_>> {
-    let [index, data, address, port, address_type, fd, flags, backlog] =
-        peek::fields(json, ["index", "data", "address", "port", "addressType", "fd", "flags", "backlog"])?;
+    let [index, data, address, port, address_type, fd, flags, backlog, readable_all, writable_all] = peek::fields(
+        json,
+        ["index", "data", "address", "port", "addressType", "fd", "flags", "backlog", "readableAll", "writableAll"],
+    )?;
+    let is_true = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "true");
     Some(QueryServer {
         seq,
         index: index.and_then(peek::number).unwrap_or(0),
@@ -137,6 +144,8 @@ fn query_server(json: &[u8], seq: u64) -> Option<QueryServer<'_>> {
         fd: fd.and_then(peek::number).filter(|fd| *fd >= 0),
         flags: flags.and_then(peek::number).unwrap_or(0),
         backlog: backlog.and_then(peek::number).unwrap_or(0),
+        readable_all: is_true(readable_all),
+        writable_all: is_true(writable_all),
     })
 }
 
@@ -197,8 +206,9 @@ mod tests {
     #[test]
     fn other_kinds_of_sockets_are_told_apart() {
         let path = query(
-            r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":"/run/a b\n","port":-1,"addressType":-1,"backlog":0,"seq":2}"#,
+            r#"{"cmd":"NODE_CLUSTER","act":"queryServer","index":0,"data":null,"address":"/run/a b\n","port":-1,"addressType":-1,"backlog":0,"writableAll":true,"seq":2}"#,
         );
+        assert_eq!((path.readable_all, path.writable_all), (false, true));
         assert_eq!(
             (path.address.as_deref(), path.port, path.address_type),
             (Some("/run/a b\n"), -1, AddressType::Pipe)

@@ -22,6 +22,13 @@ pub enum Inbound<'a> {
     HandleNack,
     /// Node's cluster protocol.
     Cluster(ClusterFrame<'a>),
+    /// A server of the peer's, which has sent connections of its own as handles, asks what became of them.
+    SentConnections {
+        /// The server, in the peer's words; to be repeated in the answer.
+        key: &'a RawValue,
+        /// What it asks.
+        question: SentConnectionsQuestion,
+    },
     /// A word of our own member preload.
     Preload(PreloadWord),
     /// Another message of Node's own (`cmd` begins with `NODE_`): never relayed.
@@ -41,6 +48,15 @@ pub enum Rubbish {
     NotAnEnvelope,
     /// A cluster frame without what it needs.
     BadClusterFrame,
+}
+
+/// What a server asks about the connections that it has sent (`lib/internal/socket_list.js`). Unanswered, it never closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SentConnectionsQuestion {
+    /// "Say when all are closed."
+    AllClosed,
+    /// "How many are open?"
+    Count,
 }
 
 /// What our preload says.
@@ -157,6 +173,8 @@ fn internal<'a>(json: &'a [u8], cmd: &str) -> Option<Inbound<'a>> {
         }
         "NODE_HANDLE_ACK" => Inbound::HandleAck,
         "NODE_HANDLE_NACK" => Inbound::HandleNack,
+        "NODE_SOCKET_NOTIFY_CLOSE" => sent_connections(json, SentConnectionsQuestion::AllClosed)?,
+        "NODE_SOCKET_GET_COUNT" => sent_connections(json, SentConnectionsQuestion::Count)?,
         "NODE_CLUSTER" => cluster::read(json).map_or(Inbound::Rubbish(Rubbish::BadClusterFrame), Inbound::Cluster),
         "NODE_EGGCTL" => {
             let [act] = peek::fields(json, ["act"])?;
@@ -167,6 +185,11 @@ fn internal<'a>(json: &'a [u8], cmd: &str) -> Option<Inbound<'a>> {
         }
         _ => Inbound::Internal,
     })
+}
+
+fn sent_connections(json: &[u8], question: SentConnectionsQuestion) -> Option<Inbound<'_>> {
+    let [key] = peek::fields(json, ["key"])?;
+    Some(key.map_or(Inbound::Internal, |key| Inbound::SentConnections { key, question }))
 }
 
 fn bare(json: &[u8]) -> Option<Inbound<'_>> {
@@ -318,6 +341,19 @@ mod tests {
             assert_eq!(at(other), None, "{other}");
         }
         assert!(listens_at(&envelope(r#"{"action":"app-start"}"#)).is_none());
+    }
+
+    #[test]
+    fn a_server_that_has_sent_connections_asks_for_them() {
+        let Inbound::SentConnections { key, question: SentConnectionsQuestion::AllClosed } =
+            read(br#"{"cmd":"NODE_SOCKET_NOTIFY_CLOSE","key":"6:::7001"}"#)
+        else {
+            panic!("no question")
+        };
+        assert_eq!(key.get(), r#""6:::7001""#);
+        let count = read(br#"{"cmd":"NODE_SOCKET_GET_COUNT","key":"6:::7001"}"#);
+        assert!(matches!(count, Inbound::SentConnections { question: SentConnectionsQuestion::Count, .. }));
+        assert!(matches!(read(br#"{"cmd":"NODE_SOCKET_GET_COUNT"}"#), Inbound::Internal));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde_json::value::RawValue;
 
+use super::inbound::SentConnectionsQuestion;
+
 /// A frame ready to be written, shared by the queues it stands in.
 ///
 /// Not `Rc<[u8]>`: that would copy the bytes once more.
@@ -29,6 +31,15 @@ pub fn round_robin_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>,
     frame(format!(r#"{{"cmd":"NODE_CLUSTER","errno":null,"key":{key},"ack":{ack},"data":{data},{name}"seq":{seq}}}"#))
 }
 
+/// The answer to a `queryServer` that goes with the socket itself.
+#[must_use]
+pub fn shared_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, is_datagram: bool) -> Frame {
+    let (key, data) = (quoted(key), data.map_or("null", RawValue::get));
+    let message = format!(r#"{{"cmd":"NODE_CLUSTER","errno":0,"key":{key},"ack":{ack},"data":{data},"seq":{seq}}}"#);
+    let module = if is_datagram { "dgram" } else { "net" };
+    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"{module}.Native","msg":{message}}}"#))
+}
+
 /// The answer to a `queryServer` that cannot be served: `errno` is positive here, and Node wants it negative.
 #[must_use]
 pub fn error_reply(seq: u64, ack: u64, key: &str, data: Option<&RawValue>, errno: i32) -> Frame {
@@ -42,12 +53,27 @@ pub fn plain_reply(seq: u64, ack: u64) -> Frame {
     frame(format!(r#"{{"cmd":"NODE_CLUSTER","ack":{ack},"seq":{seq}}}"#))
 }
 
-/// A connection for the worker: goes with the handle.
-#[must_use]
-pub fn new_connection(seq: u64, key: &str) -> Frame {
-    let key = quoted(key);
-    let message = format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":{seq}}}"#);
-    frame(format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}}}"#))
+/// The frames of the connections of one key, each of which goes with its handle: written for every connection, so all but
+/// the number is written once.
+#[derive(Clone, Debug)]
+pub struct NewConnection {
+    before_seq: String,
+}
+
+impl NewConnection {
+    /// Those of this key.
+    #[must_use]
+    pub fn of(key: &str) -> Self {
+        let key = quoted(key);
+        let message = format!(r#"{{"cmd":"NODE_CLUSTER","act":"newconn","key":{key},"seq":"#);
+        NewConnection { before_seq: format!(r#"{{"cmd":"NODE_HANDLE","type":"net.Native","msg":{message}"#) }
+    }
+
+    /// The one with this number.
+    #[must_use]
+    pub fn frame(&self, seq: u64) -> Frame {
+        frame(format!("{}{seq}}}}}", self.before_seq))
+    }
 }
 
 /// Node's own request to close all servers and then the channel.
@@ -72,6 +98,15 @@ pub fn handle_ack() -> Frame {
 #[must_use]
 pub fn handle_nack() -> Frame {
     frame(r#"{"cmd":"NODE_HANDLE_NACK"}"#.into())
+}
+
+/// The answer to a server that asks after connections it has sent: the master has closed them all.
+#[must_use]
+pub fn sent_connections(question: SentConnectionsQuestion, key: &RawValue) -> Frame {
+    frame(match question {
+        SentConnectionsQuestion::AllClosed => format!(r#"{{"cmd":"NODE_SOCKET_ALL_CLOSED","key":{}}}"#, key.get()),
+        SentConnectionsQuestion::Count => format!(r#"{{"cmd":"NODE_SOCKET_COUNT","key":{},"count":0}}"#, key.get()),
+    })
 }
 
 /// A message of the master itself, such as `egg-pids`; `data` is JSON text.
@@ -147,9 +182,21 @@ mod tests {
     }
 
     #[test]
+    fn a_shared_socket_goes_as_the_handle_of_its_answer() {
+        assert_eq!(
+            line(&shared_reply(9, 16, "0.0.0.0:0:udp4:-1:0", None, true)),
+            r#"{"cmd":"NODE_HANDLE","type":"dgram.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"0.0.0.0:0:udp4:-1:0","ack":16,"data":null,"seq":9}}"#
+        );
+        assert_eq!(
+            line(&shared_reply(0, 1, "null:80:4:undefined", None, false)),
+            r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","errno":0,"key":"null:80:4:undefined","ack":1,"data":null,"seq":0}}"#
+        );
+    }
+
+    #[test]
     fn a_connection_goes_as_the_message_of_a_handle() {
         assert_eq!(
-            line(&new_connection(5, "127.0.0.1:8123:4:undefined:0")),
+            line(&NewConnection::of("127.0.0.1:8123:4:undefined:0").frame(5)),
             r#"{"cmd":"NODE_HANDLE","type":"net.Native","msg":{"cmd":"NODE_CLUSTER","act":"newconn","key":"127.0.0.1:8123:4:undefined:0","seq":5}}"#
         );
     }
@@ -161,6 +208,11 @@ mod tests {
         assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
         assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);
+        let key: &RawValue = serde_json::from_str(r#""6:::7001""#).unwrap();
+        let closed = sent_connections(SentConnectionsQuestion::AllClosed, key);
+        assert_eq!(line(&closed), r#"{"cmd":"NODE_SOCKET_ALL_CLOSED","key":"6:::7001"}"#);
+        let count = sent_connections(SentConnectionsQuestion::Count, key);
+        assert_eq!(line(&count), r#"{"cmd":"NODE_SOCKET_COUNT","key":"6:::7001","count":0}"#);
         let pids = from_master("egg-pids", Some("[7,8]"), "agent");
         assert_eq!(line(&pids), r#"{"action":"egg-pids","data":[7,8],"from":"master","to":"agent"}"#);
         let start = from_master("agent-start", None, "app");
@@ -169,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_key_cannot_break_out_of_its_quotes() {
-        let frame = new_connection(1, "a\"b\n\\");
+        let frame = NewConnection::of("a\"b\n\\").frame(1);
         assert!(line(&frame).contains(r#""key":"a\"b\n\\","#));
     }
 

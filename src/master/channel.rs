@@ -33,13 +33,13 @@ pub struct Channel {
     pub watched: Interest,
 }
 
-/// What a read brought.
+/// What a read brought: so many bytes, now in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// So many bytes, now in the buffer; there may be more.
-    Some(usize),
-    /// Nothing for now.
-    Nothing,
+    /// And there may be more.
+    More(usize),
+    /// And that is all for now.
+    All(usize),
     /// The other end is closed.
     End,
 }
@@ -49,8 +49,8 @@ impl Reading {
     #[must_use]
     pub fn bytes(self, buffer: &[u8]) -> &[u8] {
         match self {
-            Reading::Some(bytes) => buffer.get(..bytes).unwrap_or_default(),
-            Reading::Nothing | Reading::End => &[],
+            Reading::More(bytes) | Reading::All(bytes) => buffer.get(..bytes).unwrap_or_default(),
+            Reading::End => &[],
         }
     }
 }
@@ -73,14 +73,16 @@ impl Channel {
     pub fn read(&mut self, buffer: &mut [u8]) -> Reading {
         match sockets::receive(self.socket.as_fd(), buffer) {
             Ok(received) => {
+                // The kernel ends a read behind a descriptor, whatever else waits; any other short read has emptied it.
+                let more = received.bytes == buffer.len() || !received.descriptors.is_empty();
                 self.unclaimed.extend(received.descriptors);
                 self.unclaimed.truncate(MOST_UNCLAIMED);
                 if received.bytes == 0 {
                     return Reading::End;
                 }
-                Reading::Some(received.bytes)
+                if more { Reading::More(received.bytes) } else { Reading::All(received.bytes) }
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Reading::Nothing,
+            Err(Errno::EAGAIN | Errno::EINTR) => Reading::All(0),
             Err(_) => Reading::End,
         }
     }

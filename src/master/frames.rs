@@ -48,7 +48,10 @@ impl Master {
             Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
             Inbound::HandleAck => self.with_channel(from, Channel::acknowledged),
             Inbound::HandleNack => self.with_channel(from, Channel::refused),
-            Inbound::Handle { .. } => self.take_handle(from),
+            Inbound::Handle { message } => self.take_handle(from, message.get()),
+            Inbound::SentConnections { key, question } => {
+                self.carried.members.push(from, outbound::sent_connections(*question, key));
+            }
             Inbound::Preload(PreloadWord::Drained) => self.tell(Event::Drained(from)),
             Inbound::Internal => {}
             Inbound::Rubbish(rubbish) => {
@@ -63,16 +66,16 @@ impl Master {
         }
     }
 
-    /// A handle of a member's own: acknowledged, or its channel would wait for ever; then closed.
-    fn take_handle(&mut self, from: MemberId) {
+    /// A handle of a member's own: acknowledged, or its channel would wait for ever; then closed. Its message is one like
+    /// any other, as in Egg's master.
+    fn take_handle(&mut self, from: MemberId, message: &str) {
         let Some(channel) = self.carried.members.channel(from) else { return };
-        match channel.claim() {
-            Some(descriptor) => {
-                channel.push_acknowledgement(outbound::handle_ack());
-                drop(descriptor);
-                self.warn(Often::Handle, from, "sent a handle, which the master has no use for: closed");
-            }
-            None => channel.push_acknowledgement(outbound::handle_nack()),
+        let Some(descriptor) = channel.claim() else { return channel.push_acknowledgement(outbound::handle_nack()) };
+        channel.push_acknowledgement(outbound::handle_ack());
+        drop(descriptor);
+        self.warn(Often::Handle, from, "sent a handle, which the master has no use for: closed");
+        if let Inbound::User(envelope) = inbound::read(message.as_bytes()) {
+            self.take_message(from, &envelope);
         }
     }
 

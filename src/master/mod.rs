@@ -245,8 +245,8 @@ impl Master {
                 channel.lines = lines;
             }
             match reading {
-                Reading::Some(_) => {}
-                Reading::Nothing => break,
+                Reading::More(_) => {}
+                Reading::All(_) => break,
                 Reading::End => {
                     self.close_channel(id);
                     self.tell(Event::Disconnected(id));
@@ -277,14 +277,14 @@ impl Master {
                 self.take_parents_line(line);
             }
             match (&mut self.carried.parent, reading) {
-                (Some(channel), Reading::Some(_) | Reading::Nothing) => channel.lines = lines,
+                (Some(channel), Reading::More(_) | Reading::All(_)) => channel.lines = lines,
                 (Some(channel), Reading::End) => {
                     self.poll.remove(&*channel);
                     self.carried.parent = None;
                 }
                 (None, _) => {}
             }
-            if !matches!(reading, Reading::Some(_)) {
+            if !matches!(reading, Reading::More(_)) {
                 break;
             }
         }
@@ -327,11 +327,11 @@ impl Master {
         let now = clock::monotonic_ms();
         match outcome {
             Outcome::Fine => {}
-            Outcome::Refused { port, errno } => {
+            Outcome::Refused { place, port, errno } => {
                 if errno == nix::errno::Errno::EADDRINUSE {
-                    self.seen.taken_port = u16::try_from(port).ok();
+                    self.seen.taken_port = port;
                 }
-                let text = format!("a worker cannot listen on port {port}: {}", errno.desc());
+                let text = format!("a worker cannot listen on {place}: {}", errno.desc());
                 self.notices.once_a_minute(Often::UnknownRequest, now, &text);
             }
             Outcome::Exhausted(errno) => {

@@ -68,12 +68,13 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let signals = Signals::catch(&caught)?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
     let lifecycle = Lifecycle::new(policy(&options));
+    let listeners = Listeners::new(options.dispatch);
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let carried = Carried {
         options,
         lifecycle,
         members: Members::default(),
-        listeners: Listeners::default(),
+        listeners,
         gate: Gate::default(),
         kept: Kept::default(),
         parent,

@@ -8,7 +8,7 @@ use super::flags::StartFlags;
 use super::place::{checked_title, title_from};
 use super::settings::Settings;
 use super::surroundings::{Found, Surroundings};
-use super::{Family, MOST_WORKERS, Title};
+use super::{DispatchPolicy, Family, MOST_WORKERS, Title};
 use crate::error::Failure;
 
 /// How long a start may take when nobody says: egg-scripts' default.
@@ -71,6 +71,26 @@ impl Asked<'_> {
                 Err(failure.hint("without `--port` and `$PORT` the port is the first that the application listens on"))
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// `$NODE_CLUSTER_SCHED_POLICY` as Node reads it: `none` or `rr`, and anything else is nothing.
+    pub fn dispatch(&self) -> Result<DispatchPolicy, Failure> {
+        let typed = Found::flag("--dispatch", self.flags.dispatch.as_ref());
+        if typed.is_none() {
+            match self.around.variable("NODE_CLUSTER_SCHED_POLICY").and_then(OsStr::to_str) {
+                Some("none") => return Ok(DispatchPolicy::Shared),
+                Some("rr") => return Ok(DispatchPolicy::RoundRobin),
+                _ => {}
+            }
+        }
+        let Some(found) = self.typed_or_set(typed, Settings::text, "dispatch")? else {
+            return Ok(DispatchPolicy::default());
+        };
+        match found.text.as_str() {
+            "round-robin" => Ok(DispatchPolicy::RoundRobin),
+            "shared" => Ok(DispatchPolicy::Shared),
+            _ => Err(Failure::bad_choice("dispatch", &found.text, &["round-robin", "shared"], found.source)),
         }
     }
 

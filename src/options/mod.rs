@@ -125,6 +125,16 @@ pub enum LogLevel {
     None,
 }
 
+/// How connections find their workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DispatchPolicy {
+    /// The master accepts, and hands each connection to the next free worker: Node's default.
+    #[default]
+    RoundRobin,
+    /// The workers have the socket and accept by themselves: less work in all, and less even.
+    Shared,
+}
+
 /// Everything the master needs to know. Valid by construction.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
@@ -143,6 +153,8 @@ pub struct Options {
     pub workers: u32,
     /// The port the application serves; `None`: the first it listens on.
     pub port: Option<u16>,
+    /// How connections find their workers.
+    pub dispatch: DispatchPolicy,
     /// `$HOST`: in the address that is shown, nowhere else.
     pub host: Option<String>,
     /// `--env`: `EGG_SERVER_ENV`.

@@ -60,6 +60,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         application,
         workers,
         port,
+        dispatch: asked.dispatch()?,
         host: asked.host(),
         daemon: asked.daemon()?,
         spares: asked.spares()?,

@@ -17,6 +17,7 @@ const NOT_EGGS: &[&str] = &[
     "$0",
     "baseDir",
     "daemon",
+    "dispatch",
     "env",
     "framework",
     "ignore-stderr",

@@ -120,6 +120,7 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
         application,
         workers,
         port,
+        dispatch: asked.dispatch()?,
         host: asked.host(),
         daemon: false,
         spares: 0,

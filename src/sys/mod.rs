@@ -14,3 +14,4 @@ pub mod proc;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;
+pub mod unix;

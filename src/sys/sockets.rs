@@ -10,9 +10,9 @@ use nix::sys::socket::{
     self as nix_socket, AddressFamily, Backlog, ControlMessage, MsgFlags, SockFlag, SockType, SockaddrStorage, sockopt,
 };
 
-/// Where a TCP socket is to listen.
+/// Where a TCP or UDP socket is to be bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TcpAddress {
+pub struct InternetAddress {
     /// The address; none: any, IPv6 and IPv4 together where there is IPv6.
     pub ip: Option<IpAddr>,
     /// The scope of a link-local IPv6 address.
@@ -23,24 +23,44 @@ pub struct TcpAddress {
     pub v6_only: bool,
 }
 
+/// Node's `backlog`: 0 means 511; the kernel caps it at net.core.somaxconn by itself.
+#[must_use]
+pub fn backlog(asked: u32) -> Backlog {
+    let wanted = if asked == 0 { 511 } else { i32::try_from(asked).unwrap_or(i32::MAX).min(libc::SOMAXCONN) };
+    Backlog::new(wanted).unwrap_or(Backlog::MAXCONN)
+}
+
 /// Binds and listens, non-blocking.
 ///
 /// # Errors
 /// The kernel's, EADDRINUSE above all.
-pub fn listen_tcp(address: TcpAddress, backlog: u32) -> Result<OwnedFd, Errno> {
-    // Node's `backlog: 0` means 511; the kernel caps at net.core.somaxconn by itself.
-    let wanted = if backlog == 0 { 511 } else { i32::try_from(backlog).unwrap_or(i32::MAX).min(libc::SOMAXCONN) };
+pub fn listen_tcp(address: InternetAddress, backlog: Backlog) -> Result<OwnedFd, Errno> {
     bind_any_or(address, |ip, address| {
         let socket = bind_tcp(ip, address)?;
-        nix_socket::listen(&socket, Backlog::new(wanted).unwrap_or(Backlog::MAXCONN))?;
+        nix_socket::listen(&socket, backlog)?;
         Ok(socket)
     })
 }
 
+/// Binds a UDP socket, non-blocking; `shares` lets it have an address that others have too.
+///
+/// # Errors
+/// The kernel's; EINVAL without an address, and for a v6-only socket with one of IPv4, as libuv.
+pub fn bind_udp(address: InternetAddress, shares: bool) -> Result<OwnedFd, Errno> {
+    let ip = address.ip.ok_or(Errno::EINVAL)?;
+    if address.v6_only && ip.is_ipv4() {
+        return Err(Errno::EINVAL);
+    }
+    let socket = internet_socket(ip, SockType::Datagram)?;
+    nix_socket::setsockopt(&socket, sockopt::ReuseAddr, &shares)?;
+    bind_internet(&socket, ip, address)?;
+    Ok(socket)
+}
+
 /// With no address as libuv does: `::`, which is both, and `0.0.0.0` where there is no IPv6.
 fn bind_any_or(
-    address: TcpAddress,
-    bind: impl Fn(IpAddr, TcpAddress) -> Result<OwnedFd, Errno>,
+    address: InternetAddress,
+    bind: impl Fn(IpAddr, InternetAddress) -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
     match address.ip {
         Some(ip) => bind(ip, address),
@@ -51,20 +71,27 @@ fn bind_any_or(
     }
 }
 
-fn bind_tcp(ip: IpAddr, address: TcpAddress) -> Result<OwnedFd, Errno> {
-    let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = nix_socket::socket(family, SockType::Stream, flags, None)?;
+fn bind_tcp(ip: IpAddr, address: InternetAddress) -> Result<OwnedFd, Errno> {
+    let socket = internet_socket(ip, SockType::Stream)?;
     nix_socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind_internet(&socket, ip, address)?;
+    Ok(socket)
+}
+
+fn internet_socket(ip: IpAddr, kind: SockType) -> Result<OwnedFd, Errno> {
+    let family = if ip.is_ipv6() { AddressFamily::Inet6 } else { AddressFamily::Inet };
+    nix_socket::socket(family, kind, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)
+}
+
+fn bind_internet(socket: &OwnedFd, ip: IpAddr, address: InternetAddress) -> Result<(), Errno> {
     let target = match ip {
         IpAddr::V4(ip) => SocketAddr::V4(SocketAddrV4::new(ip, address.port)),
         IpAddr::V6(ip) => {
-            nix_socket::setsockopt(&socket, sockopt::Ipv6V6Only, &address.v6_only)?;
+            nix_socket::setsockopt(socket, sockopt::Ipv6V6Only, &address.v6_only)?;
             SocketAddr::V6(SocketAddrV6::new(ip, address.port, 0, address.scope))
         }
     };
-    nix_socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(target))?;
-    Ok(socket)
+    nix_socket::bind(socket.as_raw_fd(), &SockaddrStorage::from(target))
 }
 
 /// Holds a free TCP port against strangers: bound, never listening, with SO_REUSEADDR, so that a member's server, which sets
@@ -73,7 +100,7 @@ fn bind_tcp(ip: IpAddr, address: TcpAddress) -> Result<OwnedFd, Errno> {
 /// # Errors
 /// The kernel's.
 pub fn hold_port() -> Result<(OwnedFd, u16), Errno> {
-    let any = TcpAddress { ip: None, scope: 0, port: 0, v6_only: false };
+    let any = InternetAddress { ip: None, scope: 0, port: 0, v6_only: false };
     let socket = bind_any_or(any, bind_tcp)?;
     let port = local_address(&socket)?.port();
     Ok((socket, port))

@@ -1,6 +1,5 @@
 //! The door of a listening socket that the master accepts from: watched or not, paused or not.
 
-use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -9,13 +8,15 @@ use crate::master::channel::Handle;
 use crate::master::poll::{Interest, Poll, Source};
 use crate::sys::sockets;
 
+use super::open::Opened;
+
 /// How long nothing is accepted after the kernel had no descriptor or memory for it.
 const PAUSE_MS: u64 = 100;
 
 /// A listening socket in the master's poll.
 #[derive(Debug)]
 pub struct Door {
-    socket: OwnedFd,
+    socket: Opened,
     source: Source,
     watched: bool,
     paused_until: Option<u64>,
@@ -26,7 +27,7 @@ impl Door {
     ///
     /// # Errors
     /// The kernel had no memory for it.
-    pub fn new(socket: OwnedFd, number: u32, poll: &Poll) -> Result<Self, Errno> {
+    pub fn new(socket: Opened, number: u32, poll: &Poll) -> Result<Self, Errno> {
         let source = Source::Listener(number);
         poll.add(&socket, source, Interest::Read).map_err(|_| Errno::ENOMEM)?;
         Ok(Door { socket, source, watched: true, paused_until: None })
@@ -67,6 +68,7 @@ impl Door {
     /// Closes it.
     pub fn close(self, poll: &Poll) {
         poll.remove(&self.socket);
+        self.socket.close();
     }
 
     /// When its pause ends.

@@ -4,29 +4,33 @@
 //!
 //! * `address` is where a query wants to listen, and the key of that place.
 //! * `open` opens the socket.
-//! * `accept` is the door of a socket that the master accepts from.
-//! * `round_robin` hands its connections over.
+//! * `accept` is the door of a socket that the master accepts from; `round_robin` hands its connections over.
+//! * `shared` is a socket that the workers have themselves.
 
 mod accept;
 mod address;
 mod open;
 mod round_robin;
+mod shared;
 
 use std::collections::BTreeMap;
 
 use nix::errno::Errno;
 use serde_json::value::RawValue;
 
-use crate::ipc::inbound::QueryServer;
+use crate::ipc::inbound::{AddressType, QueryServer};
 use crate::ipc::outbound::{self, SocketName};
 use crate::lifecycle::MemberId;
+use crate::options::DispatchPolicy;
 
 use super::members::Members;
 use super::poll::Poll;
 
 use accept::Door;
+use address::Shown;
 use open::Opened;
 use round_robin::RoundRobin;
+use shared::Shared;
 
 /// A member that asks for sockets without end must not have all descriptors of the master.
 const MOST_LISTENERS: usize = 1024;
@@ -35,7 +39,8 @@ const MOST_LISTENERS: usize = 1024;
 #[derive(Debug)]
 struct Listener {
     key: String,
-    name: SocketName,
+    name: Option<SocketName>,
+    is_datagram: bool,
     /// The first worker's blob, echoed to all (TLS ticket keys).
     data: Option<Box<RawValue>>,
     dispatch: Dispatch,
@@ -45,6 +50,7 @@ struct Listener {
 #[derive(Debug)]
 enum Dispatch {
     RoundRobin(RoundRobin),
+    Shared(Shared),
 }
 
 /// The numbers of our frames.
@@ -52,8 +58,9 @@ enum Dispatch {
 struct Sequence(u64);
 
 /// All listening sockets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Listeners {
+    policy: DispatchPolicy,
     table: BTreeMap<u32, Listener>,
     last_number: u32,
     sequence: Sequence,
@@ -61,14 +68,16 @@ pub struct Listeners {
 }
 
 /// What the loop is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// All is well.
     Fine,
-    /// A socket could not be opened on this port.
+    /// A socket could not be opened.
     Refused {
-        /// The port; -1 for a path.
-        port: i64,
+        /// Where, for people.
+        place: String,
+        /// The TCP port, where it is one.
+        port: Option<u16>,
         /// Why.
         errno: Errno,
     },
@@ -77,6 +86,12 @@ pub enum Outcome {
 }
 
 impl Listeners {
+    /// None yet.
+    #[must_use]
+    pub fn new(policy: DispatchPolicy) -> Self {
+        Listeners { policy, table: BTreeMap::new(), last_number: 0, sequence: Sequence(0), closed: false }
+    }
+
     /// The next number of a frame of ours.
     pub fn next_seq(&mut self) -> u64 {
         self.sequence.next()
@@ -97,14 +112,12 @@ impl Listeners {
             Ok(number) => number,
             Err(errno) => {
                 members.push(member, outbound::error_reply(seq, query.seq, &key, query.data, errno as i32));
-                return Outcome::Refused { port: query.port, errno };
+                return refused(query, errno);
             }
         };
-        let Some(listener) = self.table.get_mut(&number) else { return Outcome::Fine };
-        let data = listener.data.as_deref();
-        members.push(member, outbound::round_robin_reply(seq, query.seq, &listener.key, data, Some(&listener.name)));
-        let Dispatch::RoundRobin(hand_over) = &mut listener.dispatch;
-        hand_over.join(member);
+        if let Some(listener) = self.table.get_mut(&number) {
+            listener.admit(member, seq, query, members);
+        }
         self.dispatch(number, members, poll, now)
     }
 
@@ -127,20 +140,26 @@ impl Listeners {
         if self.table.len() >= MOST_LISTENERS {
             return Err(Errno::EMFILE);
         }
-        let Opened { socket, name } = open::open(query)?;
+        let mut opened = Opened::open(query)?;
+        let (name, is_datagram) = (opened.name.take(), opened.is_datagram);
         self.last_number += 1;
         let number = self.last_number;
-        let dispatch = Dispatch::RoundRobin(RoundRobin::new(Door::new(socket, number, poll)?));
-        let data = query.data.map(ToOwned::to_owned);
-        self.table.insert(number, Listener { key: key.to_owned(), name, data, dispatch });
+        let dispatch = match self.policy {
+            DispatchPolicy::RoundRobin if !is_datagram => {
+                Dispatch::RoundRobin(RoundRobin::new(key, Door::new(opened, number, poll)?))
+            }
+            DispatchPolicy::RoundRobin | DispatchPolicy::Shared => Dispatch::Shared(Shared::new(opened)),
+        };
+        self.table.insert(number, Listener { key: key.to_owned(), name, is_datagram, data: None, dispatch });
         Ok(number)
     }
 
     /// Gives connections to workers, as long as there are both.
     pub fn dispatch(&mut self, number: u32, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
-        let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { return Outcome::Fine };
+        let Some(Listener { dispatch, .. }) = self.table.get_mut(&number) else { return Outcome::Fine };
         let outcome = match dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.dispatch(key, &mut self.sequence, members, poll, now),
+            Dispatch::RoundRobin(hand_over) => hand_over.dispatch(&mut self.sequence, members, poll, now),
+            Dispatch::Shared(_) => Outcome::Fine,
         };
         self.forget_if_done(number);
         outcome
@@ -150,6 +169,7 @@ impl Listeners {
     pub fn answered(&mut self, ack: u64, accepted: bool, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
         let offered = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.answered(ack, accepted, now).then_some(*number),
+            Dispatch::Shared(_) => None,
         });
         match offered {
             Some(number) => self.dispatch(number, members, poll, now),
@@ -181,6 +201,7 @@ impl Listeners {
         for number in self.numbers() {
             match self.table.get_mut(&number).map(|one| &mut one.dispatch) {
                 Some(Dispatch::RoundRobin(hand_over)) => hand_over.forget(member),
+                Some(Dispatch::Shared(socket)) => socket.leave(member),
                 None => {}
             }
             self.dispatch(number, members, poll, now);
@@ -201,11 +222,13 @@ impl Listeners {
     pub fn close(&mut self, members: &mut Members, poll: &Poll, now: u64) {
         self.closed = true;
         for number in self.numbers() {
-            let Some(Listener { key, dispatch, .. }) = self.table.get_mut(&number) else { continue };
+            let Some(Listener { dispatch, .. }) = self.table.get_mut(&number) else { continue };
             match dispatch {
                 Dispatch::RoundRobin(hand_over) => {
-                    hand_over.hand_over_the_rest(key, &mut self.sequence, members, poll, now);
+                    hand_over.hand_over_the_rest(&mut self.sequence, members, poll, now);
                 }
+                // What waits in its backlog is the workers': they accept until they are told to leave.
+                Dispatch::Shared(socket) => socket.close(),
             }
             self.forget_if_done(number);
         }
@@ -250,47 +273,81 @@ impl Sequence {
     }
 }
 
-/// What every way of dispatching answers.
+fn refused(query: &QueryServer<'_>, errno: Errno) -> Outcome {
+    let is_tcp = matches!(query.address_type, AddressType::Tcp4 | AddressType::Tcp6);
+    let port = u16::try_from(query.port).ok().filter(|_| is_tcp);
+    Outcome::Refused { place: Shown(query).to_string(), port, errno }
+}
+
 impl Listener {
+    /// One more worker: it is answered, with the socket where it is to have it.
+    fn admit(&mut self, member: MemberId, seq: u64, query: &QueryServer<'_>, members: &mut Members) {
+        if self.data.is_none() {
+            self.data = query.data.map(ToOwned::to_owned);
+        }
+        let (key, data) = (&self.key, self.data.as_deref());
+        match &mut self.dispatch {
+            Dispatch::RoundRobin(hand_over) => {
+                members.push(member, outbound::round_robin_reply(seq, query.seq, key, data, self.name.as_ref()));
+                hand_over.join(member);
+            }
+            Dispatch::Shared(socket) => {
+                let frame = outbound::shared_reply(seq, query.seq, key, data, self.is_datagram);
+                if let (Some(handle), Some(channel)) = (socket.join(member), members.channel(member)) {
+                    channel.push_handle(frame, handle);
+                }
+            }
+        }
+    }
+
+    // What every way of dispatching answers.
+
     fn members(&self) -> &[MemberId] {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.members(),
+            Dispatch::Shared(socket) => socket.members(),
         }
     }
 
     fn leave(&mut self, member: MemberId) {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.leave(member),
+            Dispatch::Shared(socket) => socket.leave(member),
         }
     }
 
     fn close(&mut self, poll: &Poll) {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.close(poll),
+            Dispatch::Shared(socket) => socket.close(),
         }
     }
 
     fn is_open(&self) -> bool {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.is_open(),
+            Dispatch::Shared(socket) => socket.is_open(),
         }
     }
 
     fn is_done(&self) -> bool {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.is_done(),
+            Dispatch::Shared(socket) => !socket.is_open(),
         }
     }
 
     fn next_timeout(&self) -> Option<u64> {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.next_timeout(),
+            Dispatch::Shared(_) => None,
         }
     }
 
     fn wake(&mut self, now: u64) -> bool {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.wake(now),
+            Dispatch::Shared(_) => false,
         }
     }
 }

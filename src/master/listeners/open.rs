@@ -1,31 +1,73 @@
-//! Opens the socket that a query wants.
+//! Opens the socket that a query wants, and closes it: a unix socket's file goes with it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 
 use nix::errno::Errno;
 
 use crate::ipc::inbound::QueryServer;
 use crate::ipc::outbound::SocketName;
-use crate::sys::sockets;
+use crate::master::channel::Handle;
+use crate::sys::sockets::{self, backlog};
+use crate::sys::unix::{self, SocketFile};
 
-use super::address;
+use super::address::{self, Address};
 
-/// A bound socket, non-blocking.
+/// A bound socket, non-blocking; all but UDP listen already.
 #[derive(Debug)]
 pub struct Opened {
-    /// The socket.
-    pub socket: OwnedFd,
-    /// Its address, as workers are told.
-    pub name: SocketName,
+    socket: Handle,
+    file: Option<SocketFile>,
+    /// Its address, as workers are told: a unix socket has none.
+    pub name: Option<SocketName>,
+    /// Is it UDP?
+    pub is_datagram: bool,
 }
 
-/// Opens it.
-///
-/// # Errors
-/// The kernel's, or the errno that Node's own primary would answer.
-pub fn open(query: &QueryServer<'_>) -> Result<Opened, Errno> {
-    let socket = sockets::listen_tcp(address::tcp(query)?, query.backlog)?;
-    let local = sockets::local_address(&socket)?;
-    let name = SocketName { address: local.ip().to_string(), v6: local.is_ipv6(), port: local.port() };
-    Ok(Opened { socket, name })
+impl Opened {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// The kernel's, or the errno that Node's own primary would answer.
+    pub fn open(query: &QueryServer<'_>) -> Result<Self, Errno> {
+        let backlog = backlog(query.backlog);
+        let address = address::of(query)?;
+        let is_datagram = matches!(address, Address::Udp { .. });
+        let (socket, file) = match address {
+            Address::Tcp(address) => (sockets::listen_tcp(address, backlog)?, None),
+            Address::Udp { address, shares } => (sockets::bind_udp(address, shares)?, None),
+            Address::Abstract(name) => (unix::listen_abstract(&name, backlog)?, None),
+            Address::Path { path, more_mode } => match unix::listen(&path, more_mode, backlog) {
+                Ok((socket, file)) => (socket, Some(file)),
+                // As libuv, for the sake of Windows.
+                Err(Errno::ENOENT) => return Err(Errno::EACCES),
+                Err(errno) => return Err(errno),
+            },
+        };
+        let name = sockets::local_address(&socket).ok().map(|local| SocketName {
+            address: local.ip().to_string(),
+            v6: local.is_ipv6(),
+            port: local.port(),
+        });
+        Ok(Opened { socket: Rc::new(socket), file, name, is_datagram })
+    }
+
+    /// The socket, for a worker of its own.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Rc::clone(&self.socket)
+    }
+
+    /// Closes it. A file goes first: nobody finds a socket that is closed.
+    pub fn close(self) {
+        if let Some(file) = self.file {
+            file.remove();
+        }
+    }
+}
+
+impl AsFd for Opened {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 
 use nix::errno::Errno;
 
-use crate::ipc::outbound;
+use crate::ipc::outbound::NewConnection;
 use crate::lifecycle::MemberId;
 use crate::master::channel::Handle;
 use crate::master::members::Members;
@@ -26,6 +26,7 @@ const MOST_AT_CLOSE: usize = 1024;
 /// The hand-over of one listening socket.
 #[derive(Debug)]
 pub struct RoundRobin {
+    frames: NewConnection,
     /// `None` once closed, while connections are still under way.
     door: Option<Door>,
     /// Who serves it and may get connections.
@@ -50,8 +51,9 @@ struct Offer {
 impl RoundRobin {
     /// A hand-over without workers.
     #[must_use]
-    pub fn new(door: Door) -> Self {
+    pub fn new(key: &str, door: Door) -> Self {
         RoundRobin {
+            frames: NewConnection::of(key),
             door: Some(door),
             members: Vec::new(),
             free: VecDeque::new(),
@@ -85,19 +87,12 @@ impl RoundRobin {
     }
 
     /// Gives connections to free workers, in turn, as long as there are both.
-    pub fn dispatch(
-        &mut self,
-        key: &str,
-        sequence: &mut Sequence,
-        members: &mut Members,
-        poll: &Poll,
-        now: u64,
-    ) -> Outcome {
+    pub fn dispatch(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
         while let Some(member) = self.free.front().copied() {
             match self.next_connection(poll, now) {
                 Ok(Some(connection)) => {
                     self.free.pop_front();
-                    self.offer(member, connection, key, sequence, members);
+                    self.offer(member, connection, sequence, members);
                 }
                 Ok(None) => {
                     self.watch(Interest::Read, poll);
@@ -121,18 +116,11 @@ impl RoundRobin {
     }
 
     /// Offers a connection. It is registered before it is written: a write that finds the worker dead must not lose it.
-    fn offer(
-        &mut self,
-        member: MemberId,
-        connection: Handle,
-        key: &str,
-        sequence: &mut Sequence,
-        members: &mut Members,
-    ) {
+    fn offer(&mut self, member: MemberId, connection: Handle, sequence: &mut Sequence, members: &mut Members) {
         let seq = sequence.next();
         self.offers.push(Offer { seq, member, connection: Rc::clone(&connection) });
         if let Some(channel) = members.channel(member) {
-            channel.push_handle(outbound::new_connection(seq, key), connection);
+            channel.push_handle(self.frames.frame(seq), connection);
         }
     }
 
@@ -157,18 +145,11 @@ impl RoundRobin {
 
     /// Stops accepting: what waits in the backlog goes to the workers in turn, then the socket closes. Each worker gets
     /// its share in the order of its channel, before whatever it is told next.
-    pub fn hand_over_the_rest(
-        &mut self,
-        key: &str,
-        sequence: &mut Sequence,
-        members: &mut Members,
-        poll: &Poll,
-        now: u64,
-    ) {
+    pub fn hand_over_the_rest(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) {
         let servers = self.members.clone();
         for member in servers.iter().cycle().take(MOST_AT_CLOSE) {
             let Ok(Some(connection)) = self.next_connection(poll, now) else { break };
-            self.offer(*member, connection, key, sequence, members);
+            self.offer(*member, connection, sequence, members);
         }
         self.close(poll);
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::Exit;
+use crate::options::DispatchPolicy;
 
 /// An application of plain Node with this package.json; what is set there is the same for all kinds.
 fn with(package: &str) -> Scratch {
@@ -67,6 +68,25 @@ fn what_is_empty_or_null_is_not_set() {
         ("egg-server-svc", None, None, false)
     );
     assert_eq!(with(r#"{"eggScriptsConfig":null,"egg":null}"#).start(&[], &[]).unwrap().port, None);
+}
+
+#[test]
+fn dispatch_is_the_flag_then_nodes_variable_then_the_setting() {
+    let dispatch = |package: &str, flags: &[&str], environment: &[(&str, &str)]| {
+        with(package).start(flags, environment).map(|options| options.dispatch).map_err(|failure| failure.to_string())
+    };
+    let (plain, shared) = (r#"{"name":"svc"}"#, r#"{"name":"svc","eggScriptsConfig":{"dispatch":"shared"}}"#);
+    let policy = |value| [("NODE_CLUSTER_SCHED_POLICY", value)];
+    assert_eq!(dispatch(plain, &[], &[]), Ok(DispatchPolicy::RoundRobin));
+    assert_eq!(dispatch(plain, &[], &policy("none")), Ok(DispatchPolicy::Shared));
+    assert_eq!(dispatch(plain, &[], &policy("other")), Ok(DispatchPolicy::RoundRobin));
+    assert_eq!(dispatch(plain, &["--dispatch=round-robin"], &policy("none")), Ok(DispatchPolicy::RoundRobin));
+    assert_eq!(dispatch(shared, &[], &[]), Ok(DispatchPolicy::Shared));
+    assert_eq!(dispatch(shared, &[], &policy("rr")), Ok(DispatchPolicy::RoundRobin));
+    assert_eq!(
+        dispatch(plain, &["--dispatch=rr"], &[]),
+        Err("dispatch: `rr` is not `round-robin` or `shared` (from --dispatch)".into())
+    );
 }
 
 #[test]
