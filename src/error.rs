@@ -229,6 +229,25 @@ impl Failure {
             .hint("`npm install source-map-support`, or start with `--no-sourcemap`")
     }
 
+    /// A flag that means something to Egg's workers alone.
+    pub fn only_for_egg(flag: &str) -> Self {
+        Failure::new(Exit::Usage, format!("`{flag}` is for Egg applications"))
+            .because("this one has no framework, and would not be told")
+    }
+
+    /// https with one of its two files only; the words are egg-cluster's.
+    pub fn https_without(file: &str) -> Self {
+        Failure::new(Exit::Usage, format!("https.{file} should exist"))
+            .because("https needs a key and a certificate")
+            .hint(format!("name the file with `--https.{file}=FILE` or eggScriptsConfig.https.{file} in package.json"))
+    }
+
+    /// A file of https that the workers could not read.
+    pub fn https_file(file: &str, path: &Path, error: &io::Error, source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, format!("cannot read https.{file} `{}`", path.display()))
+            .because(format!("{} ({source})", reason(error)))
+    }
+
     /// Nothing gives the application a name.
     pub fn no_name(dir: &Path) -> Self {
         Failure::new(Exit::Usage, format!("the application in `{}` has no name", dir.display()))

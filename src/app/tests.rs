@@ -49,6 +49,8 @@ fn egg(family: Family, port: Option<u16>) -> Options {
         family,
         agent: PathBuf::from("/m/agent_worker.js"),
         worker: PathBuf::from("/m/app_worker.js"),
+        sticky: false,
+        debug_port: None,
         cluster_options: r#"{"env":null,"title":"a}"}"#.to_owned(),
         scripts_options: r#"{"title":"a}"}"#.to_owned(),
     };

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::framework::Framework;
+use super::serving::Serving;
 use super::{Application, Family, Title};
 use crate::error::Failure;
 
@@ -20,6 +21,8 @@ pub struct EggOptions<'a> {
     pub modules: Vec<String>,
     /// Egg 4's members are told.
     pub source_maps: bool,
+    /// How it is to serve.
+    pub serving: Serving,
     /// What is set in package.json for Egg alone.
     pub others: Vec<(&'a str, &'a Value)>,
 }
@@ -39,6 +42,8 @@ impl EggOptions<'_> {
                 Family::Four => self.four(&framework),
             }),
             scripts_options: object(&self.scripts(&framework)),
+            sticky: self.serving.sticky,
+            debug_port: self.serving.debug_port,
             framework: framework.path,
             framework_name: framework.name,
             framework_version: framework.version,
@@ -62,7 +67,7 @@ impl EggOptions<'_> {
         keys.set("ports", json!([]));
         keys.set("env", self.env);
         keys.set_some("require", self.modules());
-        keys.set_others(&self.others);
+        self.set_the_rest(&mut keys);
         keys.set("title", self.title.as_str());
         keys.0
     }
@@ -78,13 +83,20 @@ impl EggOptions<'_> {
         keys.set("workers", self.workers);
         keys.set("framework", text(&framework.path));
         keys.set_some("require", self.modules());
-        keys.set_others(&self.others);
+        self.set_the_rest(&mut keys);
         keys.set_some("sourcemap", self.source_maps.then_some(true));
         keys.0
     }
 
     fn modules(&self) -> Option<Vec<String>> {
         Some(self.modules.clone()).filter(|modules| !modules.is_empty())
+    }
+
+    fn set_the_rest(&self, keys: &mut Keys) {
+        keys.set_others(&self.others);
+        keys.set_some("https", self.serving.https.clone());
+        keys.set_some("sticky", self.serving.sticky.then_some(true));
+        keys.set_some("debugPort", self.serving.debug_port);
     }
 
     /// What egg-scripts gives to the master.
@@ -96,7 +108,7 @@ impl EggOptions<'_> {
         if framework.family == Family::Four {
             keys.set_some("sourcemap", self.source_maps.then_some(true));
         }
-        keys.set_others(&self.others);
+        self.set_the_rest(&mut keys);
         keys.set("baseDir", text(self.base_dir));
         keys.set("framework", text(&framework.path));
         keys.set("title", self.title.as_str());

@@ -91,6 +91,30 @@ pub struct StartFlags {
     #[arg(long, value_name = "NAME|PATH")]
     pub framework: Option<String>,
 
+    /// Key of https, a PEM file
+    #[arg(long = "https.key", value_name = "FILE")]
+    pub https_key: Option<PathBuf>,
+
+    /// Certificate of https, a PEM file
+    #[arg(long = "https.cert", value_name = "FILE")]
+    pub https_cert: Option<PathBuf>,
+
+    /// Authorities that https trusts, a PEM file
+    #[arg(long = "https.ca", value_name = "FILE")]
+    pub https_ca: Option<PathBuf>,
+
+    /// A client keeps its worker: chosen by the client's address
+    #[arg(long, overrides_with = "no_sticky")]
+    sticky: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_sticky: bool,
+
+    /// Port where each worker of Egg serves plain http besides
+    #[arg(long = "debugPort", alias = "debug-port", value_name = "PORT", allow_negative_numbers = true)]
+    pub debug_port: Option<String>,
+
     /// Return when the application is ready, and leave it running in the background
     #[arg(long, overrides_with = "no_daemon")]
     daemon: bool,
@@ -173,6 +197,12 @@ impl StartFlags {
     #[must_use]
     pub fn exit_when_down(&self) -> Option<bool> {
         one_of(self.exit_when_down, self.no_exit_when_down)
+    }
+
+    /// `--sticky` or its opposite, if one was typed.
+    #[must_use]
+    pub fn sticky(&self) -> Option<bool> {
+        one_of(self.sticky, self.no_sticky)
     }
 
     /// `--sourcemap` or its opposite, if one was typed.

@@ -20,6 +20,7 @@ mod package;
 mod place;
 mod program;
 mod resolve;
+mod serving;
 mod settings;
 mod start_cluster;
 mod surroundings;
@@ -95,6 +96,10 @@ pub enum Application {
         agent: PathBuf,
         /// The file that each worker runs, links followed.
         worker: PathBuf,
+        /// Does a client keep its worker? Then the master listens itself, and chooses by the client's address.
+        sticky: bool,
+        /// Where each worker serves plain http besides.
+        debug_port: Option<u16>,
         /// Egg's options as its own master would have them, a JSON object, but for the ports that the master chooses.
         cluster_options: String,
         /// Those that egg-scripts would give to that master, a JSON object: shown, and read by nobody.
@@ -238,6 +243,21 @@ impl Options {
     #[must_use]
     pub fn is_egg(&self) -> bool {
         matches!(self.application, Application::Egg { .. })
+    }
+
+    /// Does a client keep its worker?
+    #[must_use]
+    pub fn is_sticky(&self) -> bool {
+        matches!(self.application, Application::Egg { sticky: true, .. })
+    }
+
+    /// Where each worker serves plain http besides.
+    #[must_use]
+    pub fn debug_port(&self) -> Option<u16> {
+        match self.application {
+            Application::Egg { debug_port, .. } => debug_port,
+            Application::Node { .. } => None,
+        }
     }
 
     /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.

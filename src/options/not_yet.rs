@@ -6,7 +6,6 @@ const NAMES: &[&str] = &[
     "customEgg",
     "es_staging",
     "expose_debug_as",
-    "sticky",
     "pidFile",
     "pid-file",
     "startMode",
@@ -17,8 +16,8 @@ const NAMES: &[&str] = &[
     "plugins",
 ];
 
-/// Beginnings of whole families: `--inspect-brk`, `--https.key`, `--debugPort`.
-const FAMILIES: &[&str] = &["inspect", "debug", "harmony", "https"];
+/// Beginnings of whole families: `--inspect-brk`, `--debug-brk`.
+const FAMILIES: &[&str] = &["inspect", "debug", "harmony"];
 
 /// Is this flag, with its dashes and without its value, known elsewhere? `--no-x` is the yargs spelling of "not x".
 pub fn knows(flag: &str) -> bool {

@@ -9,6 +9,7 @@ use super::egg::EggOptions;
 use super::flags::StartFlags;
 use super::node_flags::NodeFlags;
 use super::place::Place;
+use super::serving::Serving;
 use super::surroundings::Surroundings;
 use super::{Application, Family, LogLevel, Options, program};
 use crate::error::Failure;
@@ -32,8 +33,13 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
     let framework = place.framework(asked.framework()?, &around.cwd)?;
     let family = framework.as_ref().map(|framework| framework.family);
     let title = asked.title(&name)?;
-    let (timeout_ms, workers, port, env) = (asked.timeout_ms()?, asked.workers()?, asked.port(family)?, asked.env()?);
+    let (timeout_ms, workers, env) = (asked.timeout_ms()?, asked.workers()?, asked.env()?);
     let base_dir = place.base_dir.as_path();
+    let serving = match family {
+        Some(_) => Serving::of(&asked, base_dir)?,
+        None => Serving::none_of(&asked).map(|()| Serving::default())?,
+    };
+    let port = asked.port(family)?.or(serving.default_port());
     let node = NodeFlags { flags, settings: &settings, package: place.package.as_ref(), base_dir, family };
     let application = match framework {
         None => place.node_application()?,
@@ -41,7 +47,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
             let modules = if framework.family == Family::Four { node.modules()? } else { Vec::new() };
             let (source_maps, others) = (node.wants_source_maps()?, settings.of_egg()?);
             let env = env.as_deref();
-            EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, others }
+            EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, serving, others }
                 .application(framework)?
         }
     };

@@ -11,15 +11,17 @@ use crate::error::Failure;
 const KEY: &str = "eggScriptsConfig";
 /// What begins the name of a flag for node.
 const NODE_OPTION: &str = "node-options--";
-/// What is no option of Egg: the command's own flags, and what is always found elsewhere.
+/// What does not go to Egg as it is: the command's own flags, and what is always found elsewhere or checked first.
 const NOT_EGGS: &[&str] = &[
     "_",
     "$0",
     "baseDir",
     "daemon",
+    "debugPort",
     "dispatch",
     "env",
     "framework",
+    "https",
     "ignore-stderr",
     "exit-when-down",
     "spare",
@@ -29,6 +31,7 @@ const NOT_EGGS: &[&str] = &[
     "sourcemap",
     "stderr",
     "stdout",
+    "sticky",
     "timeout",
     "title",
     "ts",
@@ -149,8 +152,13 @@ impl Settings {
         }
     }
 
+    /// A setting as it stands there.
+    pub fn value(&self, key: &str) -> Option<&Value> {
+        self.fields.get(key)
+    }
+
     /// What is told of a setting that is not what it should be.
-    fn wrong(&self, key: &str, wanted: &str) -> Failure {
+    pub fn wrong(&self, key: &str, wanted: &str) -> Failure {
         match &self.origin {
             Origin::PackageJson(Some(package)) => package.wrong(&self.name(key), wanted),
             // Without a package.json there is no setting to be wrong.
@@ -180,7 +188,7 @@ impl Settings {
 /// Options of Egg's cluster that the master would have to act on, and cannot yet. Off is off.
 fn is_not_yet(key: &str, value: &Value) -> bool {
     match key {
-        "sticky" | "https" | "pidFile" => package::is_truthy(value),
+        "pidFile" => package::is_truthy(value),
         "ports" => value.as_array().is_none_or(|ports| !ports.is_empty()),
         "startMode" => value == "worker_threads",
         _ => false,

@@ -3,6 +3,7 @@
 mod bad_input;
 mod egg;
 mod rules;
+mod serving;
 mod settings;
 mod start_cluster;
 mod typing;

@@ -292,7 +292,7 @@ fn egg_3_is_told_egg_clusters_options_in_their_order() {
         told(&["--title=a \"b\"", "-p81", "-c2", "--env=pre"]),
         format!(
             r#"{{"framework":"{egg_path}","baseDir":"{svc}","port":81,"reusePort":true,"workers":2,"plugins":null,"#
-        ) + r#""https":false,"startMode":"process","ports":[],"env":"pre","debugPort":7200,"zeta":{"b":1},"#
+        ) + r#""https":false,"startMode":"process","ports":[],"env":"pre","zeta":{"b":1},"debugPort":7200,"#
             + r#""title":"a \"b\""}"#
     );
 }

@@ -128,16 +128,13 @@ fn what_the_master_would_have_to_do_for_egg_and_cannot_yet_is_refused_unless_it_
         scratch.start(&[], &[]).map_err(|failure| failure.to_string())
     };
     for (on, told) in [
-        (r#""sticky":true"#, "`eggScriptsConfig.sticky` = true"),
-        (r#""https":{"key":"k"}"#, r#"`eggScriptsConfig.https` = {"key":"k"}"#),
         (r#""pidFile":"p""#, r#"`eggScriptsConfig.pidFile` = "p""#),
         (r#""ports":[7001]"#, "`eggScriptsConfig.ports` = [7001]"),
         (r#""startMode":"worker_threads""#, r#"`eggScriptsConfig.startMode` = "worker_threads""#),
     ] {
         assert_eq!(start(on).unwrap_err(), format!("{told} is not supported yet"));
     }
-    for off in [r#""sticky":false"#, r#""https":false"#, r#""pidFile":"""#, r#""ports":[]"#, r#""startMode":"process""#]
-    {
+    for off in [r#""pidFile":"""#, r#""ports":[]"#, r#""startMode":"process""#] {
         assert!(start(off).is_ok(), "{off}");
     }
 }

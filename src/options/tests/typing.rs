@@ -93,15 +93,12 @@ fn an_unknown_flag_is_told_with_the_nearest_known_one() {
 #[test]
 fn flags_known_elsewhere_are_told_as_not_yet_supported() {
     for flag in [
-        "--sticky",
         "--pidFile=p",
         "--pid-file=p",
         "--startMode=worker_threads",
         "--ports",
         "--reusePort",
-        "--debugPort=1",
-        "--https.key=k",
-        "--https",
+        "--debug-brk=1",
         "--inspect",
         "--inspect-brk=9229",
         "--harmony",
