@@ -37,5 +37,6 @@ mod sockets;
 mod stand_in;
 mod start_daemon;
 mod start_failures;
+mod sticky;
 mod stop;
 mod tidy;

@@ -33,8 +33,10 @@ fn member(mut program: Program, json: String) -> Program {
 
 /// Egg's options with the ports that the master chose, behind all others as in egg-cluster.
 pub fn members_options(cluster_options: &str, runtime: &Runtime) -> String {
-    match (runtime.cluster_port, cluster_options.strip_suffix('}')) {
-        (Some(port), Some(open)) => format!("{open},\"clusterPort\":{port}}}"),
-        (None, _) | (_, None) => cluster_options.to_owned(),
+    let ports = [("clusterPort", runtime.cluster_port), ("stickyWorkerPort", runtime.sticky_worker_port)];
+    let ports = ports.into_iter().filter_map(|(key, port)| Some(format!(",\"{key}\":{}", port?)));
+    match cluster_options.strip_suffix('}') {
+        Some(open) => format!("{open}{}}}", ports.collect::<String>()),
+        None => cluster_options.to_owned(),
     }
 }

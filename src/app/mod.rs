@@ -38,6 +38,8 @@ pub fn agent_ready_hint(options: &Options) -> &'static str {
 pub struct Runtime {
     /// Where Egg's agent and workers meet (cluster-client): a port that the master holds against strangers.
     pub cluster_port: Option<u16>,
+    /// Where Egg's workers listen, on the loopback, when clients keep their workers and the master serves itself.
+    pub sticky_worker_port: Option<u16>,
 }
 
 /// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
@@ -106,7 +108,8 @@ pub fn ready_by_listening(options: &Options, real_port: Option<u16>, listening: 
 /// Egg's workers have told by `realport`.
 ///
 /// A Node application serves at the TCP port in the options, else where it first listens. Egg serves at its real port,
-/// which is the options' until it is told, and at any unix socket: egg-cluster's rule.
+/// which is the options' until it is told, and at any unix socket: egg-cluster's rule. (When clients keep their workers the
+/// caller gives the port of [`Runtime::sticky_worker_port`] for the real one, and nothing else counts.)
 #[must_use]
 pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) -> bool {
     let at = |port: u16| {
@@ -115,7 +118,8 @@ pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) 
     match &options.application {
         Application::Node { .. } => options.port.is_none_or(at),
         Application::Egg { .. } => {
-            listening.address_type == AddressType::Pipe || real_port.or(options.port).is_some_and(at)
+            listening.address_type == AddressType::Pipe && !options.is_sticky()
+                || real_port.or(options.port).is_some_and(at)
         }
     }
 }
@@ -131,23 +135,30 @@ pub fn is_to_serve(options: &Options, real_port: Option<u16>, served: Option<&Li
     }
 }
 
+/// What is shown when the master serves itself at `port`, and a worker of this kind of address behind it.
+#[must_use]
+pub fn masters_own(port: Option<u16>, behind: &Listening) -> Listening {
+    Listening { address: None, port: port.map_or(-1, i64::from), ..behind.clone() }
+}
+
 /// The address as it is shown to people, by egg-cluster's rules: a unix socket's path as it is; where the worker listens
 /// on any address, `$HOST`, else this machine's own. `protocol` is what Egg's workers have told by `realport`.
 #[must_use]
 pub fn address(options: &Options, protocol: Option<&str>, listening: &Listening) -> String {
-    let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
     let scheme = match listening.address_type {
         AddressType::Pipe => return listening.address.clone().unwrap_or_default(),
         AddressType::Udp4 | AddressType::Udp6 => "udp",
         AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => protocol.unwrap_or("http"),
     };
-    let given = listening.address.as_deref().filter(particular);
-    let shown = given.or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");
-    if shown.contains(':') {
-        format!("{scheme}://[{shown}]:{}", listening.port)
-    } else {
-        format!("{scheme}://{shown}:{}", listening.port)
-    }
+    format!("{scheme}://{}:{}", shown_host(options, listening.address.as_deref()), listening.port)
+}
+
+/// The host of an address as it is shown: where it is any, `$HOST`, else this machine's own.
+#[must_use]
+pub fn shown_host(options: &Options, address: Option<&str>) -> String {
+    let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
+    let shown = address.filter(particular).or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");
+    if shown.contains(':') { format!("[{shown}]") } else { shown.to_owned() }
 }
 
 /// The member as people are told of it; workers are counted from 1.

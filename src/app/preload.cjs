@@ -28,11 +28,23 @@ function drain() {
   require('diagnostics_channel').subscribe('http.server.request.start', ({ response }) => { response.shouldKeepAlive = false; });
   const leaving = [...servers];
   setTimeout(() => leaving.forEach(server => server.closeAllConnections && closeIdle.call(server)), 1000).unref();
-  Promise.all(leaving.map(server => new Promise(resolve => server.close(resolve)))).then(drained);
+  const closed = leaving.map(server => new Promise(resolve => server.close(resolve)));
+  Promise.all([...closed, new Promise(resolve => { noneSent = resolve; forget(); })]).then(drained);
 }
 
-// 3. Say so when it is done. (Prepended: Node's own listener for internal messages stands already.)
+// 3. Connections that came as messages (Egg's sticky mode) no server counts: they are waited for, too.
+const sent = new Set();
+let noneSent = () => {};
+const forget = handle => { sent.delete(handle); if (sent.size === 0) noneSent(); };
+function count(handle) {
+  const { close } = handle;
+  sent.add(handle);
+  handle.close = (...args) => { forget(handle); return close.apply(handle, args); };
+}
+
+// 4. Say so when it is done. (Prepended: Node's own listener for internal messages stands already.)
 const drained = () => process.connected && process.send({ cmd: 'NODE_EGGCTL', act: 'drained' }, () => {});
-process.prependListener('internalMessage', message => {
+process.prependListener('internalMessage', (message, handle) => {
   if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'drain') drain();
+  if (message && message.cmd === 'NODE_HANDLE' && message.type === 'net.Socket' && handle) count(handle);
 });

@@ -98,7 +98,7 @@ fn what_is_taken_away_and_what_is_set_never_overlap_and_cover_all_that_is_scrubb
 
 #[test]
 fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
-    let runtime = Runtime { cluster_port: Some(7399) };
+    let runtime = Runtime { cluster_port: Some(7399), ..Runtime::default() };
     let told = r#"{"env":null,"title":"a}","clusterPort":7399}"#;
     let (options, preload) = (egg(Family::Three, None), Some(Path::new("/run/preload.cjs")));
     let agent = launch(&options, Role::Agent, 0, preload, &runtime);
@@ -108,6 +108,9 @@ fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
     assert_eq!(worker.arguments, [&before[..], &["/m/app_worker.js", told]].concat());
     assert_eq!(members_options_json(&options, &runtime).as_deref(), Some(told));
     assert_eq!(members_options_json(&options, &Runtime::default()).as_deref(), Some(r#"{"env":null,"title":"a}"}"#));
+    let sticky = Runtime { sticky_worker_port: Some(7400), ..runtime };
+    let told_sticky = r#"{"env":null,"title":"a}","clusterPort":7399,"stickyWorkerPort":7400}"#;
+    assert_eq!(members_options_json(&options, &sticky).as_deref(), Some(told_sticky));
     for (name, of_agent, of_worker) in [
         ("NODE_UNIQUE_ID", None, Some("7")),
         ("CFORK_WORKER_INDEX", None, Some("1")),
@@ -135,9 +138,12 @@ fn a_worker_keeps_its_slot_through_all_its_lives() {
 fn outside_production_what_is_deprecated_is_told_and_plain_node_knows_nothing_of_egg() {
     let options = Options { environment: Vec::new(), ..egg(Family::Three, None) };
     assert_eq!(set(&launch(&options, WORKER, 1, None, &Runtime::default()), "NO_DEPRECATION"), None);
-    let plain = launch(&self::options(None), WORKER, 1, None, &Runtime { cluster_port: Some(1) });
+    let plain = launch(&self::options(None), WORKER, 1, None, &Runtime { cluster_port: Some(1), ..Runtime::default() });
     assert_eq!((set(&plain, "CFORK_WORKER_INDEX"), set(&plain, "NO_DEPRECATION")), (None, None));
-    assert_eq!(members_options_json(&self::options(None), &Runtime { cluster_port: Some(1) }), None);
+    assert_eq!(
+        members_options_json(&self::options(None), &Runtime { cluster_port: Some(1), ..Runtime::default() }),
+        None
+    );
 }
 
 #[test]

@@ -76,6 +76,12 @@ impl NewConnection {
     }
 }
 
+/// A connection for the worker as Egg's master sends it when clients keep their workers: goes with the handle.
+#[must_use]
+pub fn sticky_connection() -> Frame {
+    frame(r#"{"cmd":"NODE_HANDLE","type":"net.Socket","msg":"sticky-session:connection"}"#.into())
+}
+
 /// Node's own request to close all servers and then the channel.
 #[must_use]
 pub fn disconnect(seq: u64) -> Frame {

@@ -121,14 +121,14 @@ impl Channel {
         }
     }
 
-    /// The other end has the descriptor we sent.
-    pub fn acknowledged(&mut self) {
-        drop(self.outbox.acknowledged());
+    /// The other end has the descriptor we sent: this one.
+    pub fn acknowledged(&mut self) -> Option<Handle> {
+        self.outbox.acknowledged()
     }
 
-    /// The other end did not get it: it is sent again, a few times.
-    pub fn refused(&mut self) {
-        drop(self.outbox.refused());
+    /// The other end did not get it: it is sent again, a few times, and then given up and back.
+    pub fn refused(&mut self) -> Option<Handle> {
+        self.outbox.refused()
     }
 
     /// Writes what the kernel takes now, and says what to watch the channel for.

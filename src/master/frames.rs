@@ -1,14 +1,15 @@
 //! What members and the parent say: cluster requests go to the listeners, readiness to the lifecycle, messages onwards.
 
 use crate::app;
-use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, Rubbish};
+use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, QueryServer, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
 use crate::lifecycle::{Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage, Standing};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 
-use super::channel::Channel;
+use super::channel::{Channel, Handle};
+use super::listeners::Outcome;
 use super::notices::{Level, Often};
 use super::{Carried, Master, words};
 
@@ -46,8 +47,8 @@ impl Master {
         match frame {
             Inbound::User(envelope) => self.take_message(from, envelope),
             Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
-            Inbound::HandleAck => self.with_channel(from, Channel::acknowledged),
-            Inbound::HandleNack => self.with_channel(from, Channel::refused),
+            Inbound::HandleAck => self.take_answer_to_handle(from, Channel::acknowledged),
+            Inbound::HandleNack => self.take_answer_to_handle(from, Channel::refused),
             Inbound::Handle { message } => self.take_handle(from, message.get()),
             Inbound::SentConnections { key, question } => {
                 self.carried.members.push(from, outbound::sent_connections(*question, key));
@@ -60,9 +61,11 @@ impl Master {
         }
     }
 
-    fn with_channel(&mut self, member: MemberId, act: fn(&mut Channel)) {
-        if let Some(channel) = self.carried.members.channel(member) {
-            act(channel);
+    /// A handle of ours has arrived, or is given up.
+    fn take_answer_to_handle(&mut self, from: MemberId, answered: fn(&mut Channel) -> Option<Handle>) {
+        let Carried { listeners, members, .. } = &mut self.carried;
+        if let Some(handle) = members.channel(from).and_then(answered) {
+            listeners.taken(from, &handle);
         }
     }
 
@@ -84,14 +87,7 @@ impl Master {
         let Carried { listeners, members, .. } = &mut self.carried;
         match frame {
             ClusterFrame::Online | ClusterFrame::OtherReply => {}
-            ClusterFrame::QueryServer(query) => {
-                if self.hold(from, query) {
-                    return;
-                }
-                let Carried { listeners, members, .. } = &mut self.carried;
-                let outcome = listeners.query(from, query, members, &self.poll, now);
-                self.note(outcome);
-            }
+            ClusterFrame::QueryServer(query) => self.take_query(from, query),
             ClusterFrame::Listening(listening) => self.take_listening(from, listening),
             ClusterFrame::Close { key, .. } => listeners.leave(from, key, &self.poll),
             ClusterFrame::ExitedAfterDisconnect { seq } => {
@@ -115,12 +111,42 @@ impl Master {
         }
     }
 
+    /// A worker wants to listen. Where the master itself serves the application, its socket must be had first.
+    fn take_query(&mut self, from: MemberId, query: &QueryServer<'_>) {
+        if self.hold(from, query) {
+            return;
+        }
+        let now = clock::monotonic_ms();
+        let Carried { options, real_port, runtime, listeners, members, .. } = &mut self.carried;
+        let opened = match runtime.sticky_worker_port {
+            Some(port) if i64::from(port) == query.port => {
+                listeners.open_sticky(real_port.port.or(options.port), options.workers, &self.poll)
+            }
+            _ => Ok(()),
+        };
+        let outcome = match opened {
+            Ok(()) => listeners.query(from, query, members, &self.poll, now),
+            Err(errno) => {
+                let port = real_port.port.or(options.port);
+                members.push(from, outbound::error_reply(listeners.next_seq(), query.seq, "", None, errno as i32));
+                let place = port.map_or_else(|| "no port".to_owned(), |port| format!("port {port}"));
+                Outcome::Refused { place, port, errno }
+            }
+        };
+        self.note(outcome);
+    }
+
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        let Carried { options, real_port, record, gate, .. } = &mut self.carried;
-        let address = app::address(options, real_port.protocol.as_deref(), listening);
-        let makes_ready = app::ready_by_listening(options, real_port.port, listening);
-        if app::serves(options, real_port.port, listening) {
+        let Carried { options, real_port, runtime, record, gate, .. } = &mut self.carried;
+        let shown = match runtime.sticky_worker_port {
+            Some(_) => app::masters_own(real_port.port.or(options.port), listening),
+            None => listening.clone(),
+        };
+        let address = app::address(options, real_port.protocol.as_deref(), &shown);
+        let expected = runtime.sticky_worker_port.or(real_port.port);
+        let makes_ready = app::ready_by_listening(options, expected, listening);
+        if app::serves(options, expected, listening) {
             record.address.get_or_insert(address);
             if makes_ready {
                 gate.serves(listening);
@@ -158,9 +184,19 @@ impl Master {
         }
         self.announce_ready_member(member);
         self.tell(Event::Ready(member));
+        self.join_sticky(member);
         self.report_progress();
         if self.carried.lifecycle.waiting_for().next().is_none() {
             self.carried.listeners.give_back(&self.poll);
+        }
+    }
+
+    /// A ready worker gets the clients of its slot, where clients keep their workers.
+    fn join_sticky(&mut self, member: MemberId) {
+        let Carried { listeners, members, .. } = &mut self.carried;
+        if let Some(Role::Worker { slot, .. }) = members.get(member).map(|one| one.role) {
+            let outcome = listeners.join_sticky(slot, member, members, &self.poll, clock::monotonic_ms());
+            self.note(outcome);
         }
     }
 
@@ -276,7 +312,7 @@ impl Master {
     }
 
     /// A warning about a member, once a minute for each kind.
-    fn warn(&mut self, kind: Often, member: MemberId, text: &str) {
+    pub(super) fn warn(&mut self, kind: Often, member: MemberId, text: &str) {
         let who = self.carried.members.get(member).map_or_else(|| "a member".to_owned(), words::in_log);
         self.notices.once_a_minute(kind, clock::monotonic_ms(), &format!("{who} {text}"));
     }

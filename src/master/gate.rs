@@ -41,14 +41,15 @@ impl Gate {
 impl Master {
     /// Is this question one that has to wait? Then it is kept, and the lifecycle is told.
     pub(super) fn hold(&mut self, from: MemberId, query: &QueryServer<'_>) -> bool {
-        let Carried { options, real_port, lifecycle, gate, .. } = &mut self.carried;
+        let Carried { options, real_port, runtime, lifecycle, gate, .. } = &mut self.carried;
+        let expected = runtime.sticky_worker_port.or(real_port.port);
         let asked = Listening {
             seq: query.seq,
             address: query.address.clone(),
             port: query.port,
             address_type: query.address_type,
         };
-        if !lifecycle.is_held(from) || !app::is_to_serve(options, real_port.port, gate.served.as_ref(), &asked) {
+        if !lifecycle.is_held(from) || !app::is_to_serve(options, expected, gate.served.as_ref(), &asked) {
             return false;
         }
         let held = gate.held.entry(from).or_default();

@@ -66,8 +66,8 @@ struct Carried {
     record: Record,
     /// What every life of a member is told.
     runtime: Runtime,
-    /// Holds Egg's cluster port against strangers.
-    _cluster_port: Option<OwnedFd>,
+    /// Hold the ports of `runtime` against strangers.
+    _held_ports: Vec<OwnedFd>,
     /// What Egg's workers have told of where they listen.
     real_port: RealPort,
     /// How many agents and workers there have been: their numbers in log lines and in Node's cluster.
@@ -333,6 +333,10 @@ impl Master {
                 }
                 let text = format!("a worker cannot listen on {place}: {}", errno.desc());
                 self.notices.once_a_minute(Often::UnknownRequest, now, &text);
+            }
+            Outcome::Clogged(member) => {
+                let text = "does not take its clients' connections: those beyond 1024 are closed";
+                self.warn(Often::Clogged, member, text);
             }
             Outcome::Exhausted(errno) => {
                 let text = format!("no connection can be accepted for now: {}", errno.desc());

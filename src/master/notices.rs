@@ -44,6 +44,8 @@ pub enum Often {
     Exhausted,
     /// A connection to the control socket that is not let in.
     Control,
+    /// A worker that takes none of its connections.
+    Clogged,
 }
 
 impl From<Rubbish> for Often {

@@ -133,7 +133,13 @@ impl Master {
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
-        self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", options.what_starts()));
+        let sticky = if options.is_sticky() { " with STICKY MODE!" } else { "" };
+        let what = options.what_starts();
+        self.notices.write(Level::Info, &format!("{what} started{place} ({took}ms){sticky}"));
+        if let Some(port) = options.debug_port() {
+            let host = app::shown_host(options, None);
+            self.notices.write(Level::Info, &format!("{what} started on http://{host}:{port}"));
+        }
         record.phase = crate::state::RecordPhase::Running;
         if let Err(failure) = self.directory.write_record(record) {
             self.notices.write(Level::Warn, &format!("the record cannot be written: {failure}"));

@@ -1,6 +1,7 @@
 //! What stands before the master's first turn: what crossed the exec, signals, limits, the record.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use crate::app::Runtime;
@@ -70,6 +71,9 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let lifecycle = Lifecycle::new(policy(&options));
     let listeners = Listeners::new(options.dispatch);
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
+    let sticky_port = if options.is_sticky() { Some(sockets::hold_port()?) } else { None };
+    let port = |held: &Option<(OwnedFd, u16)>| held.as_ref().map(|(_, port)| *port);
+    let runtime = Runtime { cluster_port: port(&cluster_port), sticky_worker_port: port(&sticky_port) };
     let carried = Carried {
         options,
         lifecycle,
@@ -80,8 +84,8 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         parent,
         _lock: crossing.lock,
         record,
-        runtime: Runtime { cluster_port: cluster_port.as_ref().map(|(_, port)| *port) },
-        _cluster_port: cluster_port.map(|(socket, _)| socket),
+        runtime,
+        _held_ports: [cluster_port, sticky_port].into_iter().flatten().map(|(socket, _)| socket).collect(),
         real_port: RealPort::default(),
         agents: 0,
         workers: 0,

@@ -111,7 +111,18 @@ pub fn hold_port() -> Result<(OwnedFd, u16), Errno> {
 /// # Errors
 /// The kernel's.
 pub fn local_address(socket: impl AsFd) -> Result<SocketAddr, Errno> {
-    let name: SockaddrStorage = nix_socket::getsockname(socket.as_fd().as_raw_fd())?;
+    internet_address(&nix_socket::getsockname(socket.as_fd().as_raw_fd())?)
+}
+
+/// The address of who is at the other end of a TCP connection.
+///
+/// # Errors
+/// The kernel's: ENOTCONN when the client has gone meanwhile.
+pub fn peer_address(connection: impl AsFd) -> Result<SocketAddr, Errno> {
+    internet_address(&nix_socket::getpeername(connection.as_fd().as_raw_fd())?)
+}
+
+fn internet_address(name: &SockaddrStorage) -> Result<SocketAddr, Errno> {
     if let Some(v4) = name.as_sockaddr_in() {
         return Ok(SocketAddr::V4(SocketAddrV4::from(*v4)));
     }

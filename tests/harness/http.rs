@@ -1,8 +1,10 @@
 //! One HTTP request by hand.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket};
 use serde_json::Value;
 
 use super::PATIENCE;
@@ -44,8 +46,29 @@ pub fn try_get_v6(port: u16, path: &str) -> io::Result<Reply> {
     ask(SocketAddr::from((Ipv6Addr::LOCALHOST, port)), path)
 }
 
+/// The same from this address, which is one of this machine's own: over the loopback to a client's.
+pub fn try_get_from(client: IpAddr, port: u16, path: &str) -> io::Result<Reply> {
+    ask_on(connect_from(client, port)?, path)
+}
+
+/// A connection from this address to the loopback.
+pub fn connect_from(client: IpAddr, port: u16) -> io::Result<TcpStream> {
+    let (family, server) = match client {
+        IpAddr::V4(_) => (AddressFamily::Inet, SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        IpAddr::V6(_) => (AddressFamily::Inet6, SocketAddr::from((Ipv6Addr::LOCALHOST, port))),
+    };
+    let stream = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(stream.as_raw_fd(), &SockaddrStorage::from(SocketAddr::from((client, 0))))?;
+    connect(stream.as_raw_fd(), &SockaddrStorage::from(server))?;
+    Ok(TcpStream::from(stream))
+}
+
 fn ask(address: SocketAddr, path: &str) -> io::Result<Reply> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    ask_on(TcpStream::connect_timeout(&address, PATIENCE)?, path)
+}
+
+/// `GET path` on this connection, whose last request it is.
+pub fn ask_on(mut stream: TcpStream, path: &str) -> io::Result<Reply> {
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();

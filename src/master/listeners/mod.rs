@@ -6,12 +6,14 @@
 //! * `open` opens the socket.
 //! * `accept` is the door of a socket that the master accepts from; `round_robin` hands its connections over.
 //! * `shared` is a socket that the workers have themselves.
+//! * `sticky` accepts, too, and hands over by the client's address.
 
 mod accept;
 mod address;
 mod open;
 mod round_robin;
 mod shared;
+mod sticky;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +33,7 @@ use address::Shown;
 use open::Opened;
 use round_robin::RoundRobin;
 use shared::Shared;
+use sticky::Sticky;
 
 /// A member that asks for sockets without end must not have all descriptors of the master.
 const MOST_LISTENERS: usize = 1024;
@@ -51,6 +54,7 @@ struct Listener {
 enum Dispatch {
     RoundRobin(RoundRobin),
     Shared(Shared),
+    Sticky(Sticky),
 }
 
 /// The numbers of our frames.
@@ -83,6 +87,8 @@ pub enum Outcome {
     },
     /// A connection could not be accepted: descriptors or memory are exhausted.
     Exhausted(Errno),
+    /// A sticky client's worker takes no connections, and was offered too many already: this one was closed.
+    Clogged(MemberId),
 }
 
 impl Listeners {
@@ -160,6 +166,7 @@ impl Listeners {
         let outcome = match dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.dispatch(&mut self.sequence, members, poll, now),
             Dispatch::Shared(_) => Outcome::Fine,
+            Dispatch::Sticky(hand_over) => hand_over.dispatch(members, poll, now),
         };
         self.forget_if_done(number);
         outcome
@@ -170,6 +177,7 @@ impl Listeners {
         let offered = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.answered(ack, accepted, now).then_some(*number),
             Dispatch::Shared(_) => None,
+            Dispatch::Sticky(_) => None,
         });
         match offered {
             Some(number) => self.dispatch(number, members, poll, now),
@@ -202,6 +210,7 @@ impl Listeners {
             match self.table.get_mut(&number).map(|one| &mut one.dispatch) {
                 Some(Dispatch::RoundRobin(hand_over)) => hand_over.forget(member),
                 Some(Dispatch::Shared(socket)) => socket.leave(member),
+                Some(Dispatch::Sticky(hand_over)) => hand_over.forget(member),
                 None => {}
             }
             self.dispatch(number, members, poll, now);
@@ -229,6 +238,7 @@ impl Listeners {
                 }
                 // What waits in its backlog is the workers': they accept until they are told to leave.
                 Dispatch::Shared(socket) => socket.close(),
+                Dispatch::Sticky(hand_over) => hand_over.hand_over_the_rest(members, poll, now),
             }
             self.forget_if_done(number);
         }
@@ -297,6 +307,8 @@ impl Listener {
                     channel.push_handle(frame, handle);
                 }
             }
+            // Nobody asks for the master's own.
+            Dispatch::Sticky(_) => {}
         }
     }
 
@@ -306,6 +318,7 @@ impl Listener {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.members(),
             Dispatch::Shared(socket) => socket.members(),
+            Dispatch::Sticky(hand_over) => hand_over.members(),
         }
     }
 
@@ -313,6 +326,7 @@ impl Listener {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.leave(member),
             Dispatch::Shared(socket) => socket.leave(member),
+            Dispatch::Sticky(hand_over) => hand_over.leave(member),
         }
     }
 
@@ -320,6 +334,7 @@ impl Listener {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.close(poll),
             Dispatch::Shared(socket) => socket.close(),
+            Dispatch::Sticky(hand_over) => hand_over.close(poll),
         }
     }
 
@@ -327,6 +342,7 @@ impl Listener {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.is_open(),
             Dispatch::Shared(socket) => socket.is_open(),
+            Dispatch::Sticky(hand_over) => hand_over.is_open(),
         }
     }
 
@@ -334,6 +350,7 @@ impl Listener {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.is_done(),
             Dispatch::Shared(socket) => !socket.is_open(),
+            Dispatch::Sticky(hand_over) => hand_over.is_done(),
         }
     }
 
@@ -341,6 +358,7 @@ impl Listener {
         match &self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.next_timeout(),
             Dispatch::Shared(_) => None,
+            Dispatch::Sticky(hand_over) => hand_over.next_timeout(),
         }
     }
 
@@ -348,6 +366,7 @@ impl Listener {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => hand_over.wake(now),
             Dispatch::Shared(_) => false,
+            Dispatch::Sticky(hand_over) => hand_over.wake(now),
         }
     }
 }

@@ -30,8 +30,15 @@ impl Opened {
     /// # Errors
     /// The kernel's, or the errno that Node's own primary would answer.
     pub fn open(query: &QueryServer<'_>) -> Result<Self, Errno> {
-        let backlog = backlog(query.backlog);
-        let address = address::of(query)?;
+        Opened::at(address::of(query)?, query.backlog)
+    }
+
+    /// Opens a socket at this place.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn at(address: Address, wanted: u32) -> Result<Self, Errno> {
+        let backlog = backlog(wanted);
         let is_datagram = matches!(address, Address::Udp { .. });
         let (socket, file) = match address {
             Address::Tcp(address) => (sockets::listen_tcp(address, backlog)?, None),
