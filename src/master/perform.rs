@@ -129,7 +129,7 @@ impl Master {
     }
 
     fn announce_ready(&mut self) {
-        let Carried { options, record, started_ms, real_port, .. } = &mut self.carried;
+        let Carried { options, listeners, record, started_ms, real_port, .. } = &mut self.carried;
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
@@ -139,6 +139,9 @@ impl Master {
         if let Some(port) = options.debug_port() {
             let host = app::shown_host(options, None);
             self.notices.write(Level::Info, &format!("{what} started on http://{host}:{port}"));
+        }
+        for socket in listeners.unused() {
+            self.notices.write(Level::Warn, &format!("the inherited socket {socket} is used by nobody"));
         }
         record.phase = crate::state::RecordPhase::Running;
         if let Err(failure) = self.directory.write_record(record) {

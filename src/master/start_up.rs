@@ -10,6 +10,7 @@ use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::{LogLevel, Options};
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
+use crate::sys::inherited::Inherited;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn};
 
@@ -69,7 +70,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let signals = Signals::catch(&caught)?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
     let lifecycle = Lifecycle::new(policy(&options));
-    let listeners = Listeners::new(options.dispatch);
+    let listeners = Listeners::new(options.dispatch, Inherited::new(crossing.inherited));
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let sticky_port = if options.is_sticky() { Some(sockets::hold_port()?) } else { None };
     let port = |held: &Option<(OwnedFd, u16)>| held.as_ref().map(|(_, port)| *port);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::descriptors;
+use super::inherited::Given;
 
 /// The variable with the number of the sealed memfd that holds the options.
 const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
@@ -16,11 +17,13 @@ const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
 const LOCK: &str = "EGGCTL_LOCK_FD";
 /// The variable with the number of the ready channel: Node's own, so that a Node parent is no special case.
 const CHANNEL: &str = "NODE_CHANNEL_FD";
+/// The variable with the numbers and names of inherited sockets: `12=svc.socket:13=`.
+const INHERITED: &str = "EGGCTL_INHERITED_FDS";
 
 /// Variables that name descriptors of the master's own: not for members.
-pub const MASTERS_OWN: [&str; 2] = [OPTIONS, LOCK];
+pub const MASTERS_OWN: [&str; 3] = [OPTIONS, LOCK, INHERITED];
 /// All variables of this list: never inherited by accident.
-const VARIABLES: [&str; 3] = [OPTIONS, LOCK, CHANNEL];
+const VARIABLES: [&str; 4] = [OPTIONS, LOCK, CHANNEL, INHERITED];
 
 /// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
 /// members' channel.
@@ -32,6 +35,8 @@ pub struct Crossing {
     pub lock: OwnedFd,
     /// The ready channel to the parent; none in the foreground.
     pub channel: Option<OwnedFd>,
+    /// Listening sockets that were inherited from whoever started the command.
+    pub inherited: Vec<Given>,
 }
 
 const LOWEST: RawFd = 10;
@@ -43,7 +48,7 @@ impl Crossing {
     /// When a variable names nothing that is open.
     pub fn arrive() -> io::Result<Option<Self>> {
         let (Some(options), Some(lock)) = (adopt_named(OPTIONS)?, adopt_named(LOCK)?) else { return Ok(None) };
-        Ok(Some(Crossing { options, lock, channel: adopt_named(CHANNEL)? }))
+        Ok(Some(Crossing { options, lock, channel: adopt_named(CHANNEL)?, inherited: adopt_inherited()? }))
     }
 
     /// Becomes the program `program`, with these descriptors and all signals blocked (the next image unblocks them once
@@ -70,10 +75,18 @@ impl Crossing {
         let mut kept = Vec::new();
         for (name, descriptor) in [(OPTIONS, Some(self.options)), (LOCK, Some(self.lock)), (CHANNEL, self.channel)] {
             let Some(descriptor) = descriptor else { continue };
-            let moved = descriptors::duplicate_from(&descriptor, LOWEST)?;
-            descriptors::keep_across_exec(&moved)?;
+            let moved = moved(&descriptor)?;
             variables.push(variable(OsStr::new(name), OsStr::new(&moved.as_raw_fd().to_string()))?);
             kept.push(moved);
+        }
+        let mut inherited = Vec::new();
+        for given in &self.inherited {
+            let moved = moved(&given.socket)?;
+            inherited.push(format!("{}={}", moved.as_raw_fd(), given.name));
+            kept.push(moved);
+        }
+        if !inherited.is_empty() {
+            variables.push(variable(OsStr::new(INHERITED), OsStr::new(&inherited.join(":")))?);
         }
         let program = CString::new(program.as_os_str().as_bytes())?;
         let arguments: Vec<CString> =
@@ -95,6 +108,13 @@ pub fn parents_channel() -> io::Result<Option<OwnedFd>> {
     adopt_named(CHANNEL)
 }
 
+/// The same open file at a number that the next image leaves alone.
+fn moved(descriptor: &OwnedFd) -> io::Result<OwnedFd> {
+    let moved = descriptors::duplicate_from(descriptor, LOWEST)?;
+    descriptors::keep_across_exec(&moved)?;
+    Ok(moved)
+}
+
 fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
     let mut text = name.to_owned();
     text.push("=");
@@ -104,9 +124,21 @@ fn variable(name: &OsStr, value: &OsStr) -> io::Result<CString> {
 
 fn adopt_named(name: &str) -> io::Result<Option<OwnedFd>> {
     let Some(text) = std::env::var_os(name) else { return Ok(None) };
-    let number = text.to_str().and_then(|text| text.parse().ok());
-    let number = number.ok_or_else(|| io::Error::other(format!("{name} is not a descriptor number")))?;
-    descriptors::adopt(number).map(Some)
+    adopt_number(name, text.to_str()).map(Some)
+}
+
+fn adopt_number(name: &str, text: Option<&str>) -> io::Result<OwnedFd> {
+    let number = text.and_then(|text| text.parse().ok());
+    descriptors::adopt(number.ok_or_else(|| io::Error::other(format!("{name} is not a descriptor number")))?)
+}
+
+fn adopt_inherited() -> io::Result<Vec<Given>> {
+    let text = std::env::var(INHERITED).unwrap_or_default();
+    let adopt = |one: &str| {
+        let (number, name) = one.split_once('=').unwrap_or((one, ""));
+        Ok(Given { socket: adopt_number(INHERITED, Some(number))?, name: name.to_owned() })
+    };
+    text.split(':').filter(|one| !one.is_empty()).map(adopt).collect()
 }
 
 /// The program that runs, by its real path: resolved once, since after an update the link reads `… (deleted)`.

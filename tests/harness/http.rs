@@ -67,9 +67,13 @@ fn ask(address: SocketAddr, path: &str) -> io::Result<Reply> {
     ask_on(TcpStream::connect_timeout(&address, PATIENCE)?, path)
 }
 
-/// `GET path` on this connection, whose last request it is.
-pub fn ask_on(mut stream: TcpStream, path: &str) -> io::Result<Reply> {
+fn ask_on(stream: TcpStream, path: &str) -> io::Result<Reply> {
     stream.set_read_timeout(Some(PATIENCE))?;
+    ask_over(stream, path)
+}
+
+/// `GET path` on this connection, whose last request it is.
+pub fn ask_over(mut stream: impl Read + Write, path: &str) -> io::Result<Reply> {
     write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;

@@ -19,8 +19,9 @@ use crate::options::flags::StartFlags;
 use crate::options::{self, Options, Surroundings};
 use crate::state::{self, Command, Directory, LockOutcome, LogFile, Logs, Record, Stream, TitleLock};
 use crate::sys::crossing::{self, Crossing};
+use crate::sys::inherited::Given;
 use crate::sys::proc::Reader;
-use crate::sys::{cpus, descriptors, output, sockets};
+use crate::sys::{cpus, descriptors, inherited, output, sockets};
 
 use super::masters;
 
@@ -29,20 +30,23 @@ use super::masters;
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
-    begin(resolve(flags)?, None)
+    // First: nothing else may have been opened (see there).
+    let inherited = inherited::arrive()?;
+    begin(resolve(flags)?, None, inherited)
 }
 
-/// Takes the title and becomes the master, or detaches it and waits. `channel`: a parent of the master in the foreground.
+/// Takes the title and becomes the master, or detaches it and waits. `channel`: a parent of the master in the foreground;
+/// `inherited`: sockets that this process was started with.
 ///
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
-pub fn begin(mut options: Options, channel: Option<OwnedFd>) -> anyhow::Result<Exit> {
+pub fn begin(mut options: Options, channel: Option<OwnedFd>, inherited: Vec<Given>) -> anyhow::Result<Exit> {
     options.take_cookie(state::new_cookie(&options.title)?);
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
     make_directories(&options);
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
-    let crossing = Crossing { options: memory, lock: lock.into(), channel };
+    let crossing = Crossing { options: memory, lock: lock.into(), channel, inherited };
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
     let environment = environment(&options);

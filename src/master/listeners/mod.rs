@@ -24,6 +24,7 @@ use crate::ipc::inbound::{AddressType, QueryServer};
 use crate::ipc::outbound::{self, SocketName};
 use crate::lifecycle::MemberId;
 use crate::options::DispatchPolicy;
+use crate::sys::inherited::Inherited;
 
 use super::members::Members;
 use super::poll::Poll;
@@ -65,6 +66,7 @@ struct Sequence(u64);
 #[derive(Debug)]
 pub struct Listeners {
     policy: DispatchPolicy,
+    inherited: Inherited,
     table: BTreeMap<u32, Listener>,
     last_number: u32,
     sequence: Sequence,
@@ -94,8 +96,13 @@ pub enum Outcome {
 impl Listeners {
     /// None yet.
     #[must_use]
-    pub fn new(policy: DispatchPolicy) -> Self {
-        Listeners { policy, table: BTreeMap::new(), last_number: 0, sequence: Sequence(0), closed: false }
+    pub fn new(policy: DispatchPolicy, inherited: Inherited) -> Self {
+        Listeners { policy, inherited, table: BTreeMap::new(), last_number: 0, sequence: Sequence(0), closed: false }
+    }
+
+    /// Inherited sockets that nobody has asked for, for people.
+    pub fn unused(&self) -> Vec<String> {
+        self.inherited.unused().collect()
     }
 
     /// The next number of a frame of ours.
@@ -146,7 +153,7 @@ impl Listeners {
         if self.table.len() >= MOST_LISTENERS {
             return Err(Errno::EMFILE);
         }
-        let mut opened = Opened::open(query)?;
+        let mut opened = Opened::open(query, &mut self.inherited)?;
         let (name, is_datagram) = (opened.name.take(), opened.is_datagram);
         self.last_number += 1;
         let number = self.last_number;

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use crate::ipc::inbound::QueryServer;
 use crate::ipc::outbound::SocketName;
 use crate::master::channel::Handle;
+use crate::sys::inherited::Inherited;
 use crate::sys::sockets::{self, backlog};
 use crate::sys::unix::{self, SocketFile};
 
@@ -29,22 +30,29 @@ impl Opened {
     ///
     /// # Errors
     /// The kernel's, or the errno that Node's own primary would answer.
-    pub fn open(query: &QueryServer<'_>) -> Result<Self, Errno> {
-        Opened::at(address::of(query)?, query.backlog)
+    pub fn open(query: &QueryServer<'_>, inherited: &mut Inherited) -> Result<Self, Errno> {
+        Opened::at(address::of(query)?, query.backlog, inherited)
     }
 
-    /// Opens a socket at this place.
+    /// Opens a socket at this place, unless an inherited one stands there: its file is not ours.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn at(address: Address, wanted: u32) -> Result<Self, Errno> {
+    pub fn at(address: Address, wanted: u32, inherited: &mut Inherited) -> Result<Self, Errno> {
+        let given = match &address {
+            Address::Tcp(address) => inherited.tcp(*address),
+            Address::Udp { address, .. } => inherited.udp(*address),
+            Address::Path { path, .. } => inherited.path(path),
+            Address::Abstract(name) => inherited.abstract_name(name),
+        };
         let backlog = backlog(wanted);
         let is_datagram = matches!(address, Address::Udp { .. });
-        let (socket, file) = match address {
-            Address::Tcp(address) => (sockets::listen_tcp(address, backlog)?, None),
-            Address::Udp { address, shares } => (sockets::bind_udp(address, shares)?, None),
-            Address::Abstract(name) => (unix::listen_abstract(&name, backlog)?, None),
-            Address::Path { path, more_mode } => match unix::listen(&path, more_mode, backlog) {
+        let (socket, file) = match (given, address) {
+            (Some(given), _) => (given, None),
+            (None, Address::Tcp(address)) => (sockets::listen_tcp(address, backlog)?, None),
+            (None, Address::Udp { address, shares }) => (sockets::bind_udp(address, shares)?, None),
+            (None, Address::Abstract(name)) => (unix::listen_abstract(&name, backlog)?, None),
+            (None, Address::Path { path, more_mode }) => match unix::listen(&path, more_mode, backlog) {
                 Ok((socket, file)) => (socket, Some(file)),
                 // As libuv, for the sake of Windows.
                 Err(Errno::ENOENT) => return Err(Errno::EACCES),

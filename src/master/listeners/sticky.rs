@@ -211,7 +211,7 @@ impl Listeners {
         let port = port.ok_or(Errno::EINVAL)?;
         if self.find(STICKY).is_none() {
             let address = Address::Tcp(InternetAddress { ip: None, scope: 0, port, v6_only: false });
-            let opened = Opened::at(address, 0)?;
+            let opened = Opened::at(address, 0, &mut self.inherited)?;
             self.last_number += 1;
             let number = self.last_number;
             let dispatch = Dispatch::Sticky(Sticky::new(Door::new(opened, number, poll)?, slots));
