@@ -114,17 +114,3 @@ fn the_configuration_of_an_egg_4_application_says_where_it_listens() {
     let Some(application) = installed("egg4") else { return };
     world(|world| its_own_configuration_says_where_it_listens(world, &application));
 }
-
-/// Egg's worker lets one server listen twice, and the second port wins: so it is under Egg's own master, too.
-#[test]
-fn a_debug_port_without_https_takes_the_server_and_the_failure_says_where_it_listens() {
-    let Some(application) = installed("egg3") else { return };
-    world(|world| {
-        world.expect_in_log("");
-        let (port, debug_port) = (world.port(), world.port());
-        let typed = world.egg(port, &application).arg(format!("--debugPort={debug_port}"));
-        let outcome = typed.arg("--timeout=4000").run();
-        outcome.fails(1).says("not ready").says(&format!("it is to listen on port {port}"));
-        outcome.says(&format!("listens on http://127.0.0.1:{debug_port}"));
-    });
-}

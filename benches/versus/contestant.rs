@@ -35,7 +35,10 @@ pub const HELLO: Application = Application { directory: "egg", framework: "node_
 /// Workers that send messages, on bare egg-cluster.
 pub const RELAY: Application = Application { directory: "app", framework: "relay" };
 /// Members that are ready at once, on bare egg-cluster.
-const READY_AT_ONCE: Application = Application { directory: "app", framework: "framework" };
+pub const READY_AT_ONCE: Application = Application { directory: "app", framework: "framework" };
+
+/// The same, where a client keeps its worker.
+pub const STICKY: Application = Application { directory: "sticky", framework: "framework" };
 
 impl Contestant {
     pub const ALL: [Contestant; 6] = [Ours, OursNode, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
@@ -95,15 +98,20 @@ impl Contestant {
 
     /// An agent and two workers of an application of Egg's kind.
     pub fn start_application(self, home: &Path, application: Application) -> Command {
+        self.start_application_as(home, application, TITLE, PORT)
+    }
+
+    /// The same under this title, at this port.
+    pub fn start_application_as(self, home: &Path, application: Application, title: &str, port: &str) -> Command {
         let program = match self {
             Ours | OursNode => eggctl(),
             EggScripts | Pm2Cluster | Pm2Fork | Daemontools => peers::bin("egg-scripts"),
         };
-        let (title, framework) = (format!("--title={TITLE}"), peers::app(application.framework));
+        let (title, framework) = (format!("--title={title}"), peers::app(application.framework));
         let (framework, directory) =
             (format!("--framework={}", framework.display()), peers::app(application.directory));
         let directory = directory.to_str().unwrap();
-        with(home, program, &["start", "--daemon", &title, "--workers=2", "--port", PORT, &framework, directory])
+        with(home, program, &["start", "--daemon", &title, "--workers=2", "--port", port, &framework, directory])
     }
 
     /// Stops what `start` started.
@@ -144,7 +152,7 @@ impl Contestant {
         let has = |text: &str| words.iter().any(|word| word.contains(text));
         match self {
             Ours | OursNode => words.iter().any(|word| word == "start-cluster"),
-            EggScripts => has("start-cluster"),
+            EggScripts => words.iter().any(|word| word.ends_with("/start-cluster")),
             Pm2Cluster | Pm2Fork => has("God Daemon"),
             Daemontools => words.first().is_some_and(|word| word == "supervise"),
         }

@@ -1,13 +1,15 @@
 //! Side by side with the peers, in one run: `cargo bench --bench versus [-- ROW…]`.
 //!
 //! Rows: `start`, `cpu`, `rss`, `idle`, `crash`, `stop`, `lookup`; those of Egg (`egg.rs` says what they measure):
-//! `egg-start`, `egg-cpu`, `egg-rss`, `egg-stop`, `egg-crash`, and `relay-` and `relay-cpu-` with `64b`, `1k`, `64k`. A name
+//! `egg-start`, `egg-cpu`, `egg-rss`, `egg-stop`, `egg-crash`, and `relay-` and `relay-cpu-` with `64b`, `1k`, `64k`;
+//! those of connections (`connections.rs`): `conn-rr`, `conn-cpu`, `conn-shared`, `conn-sticky`, `conn-egg`, `conn-alive`. A name
 //! stands for every row that begins so (`egg`, `relay-cpu`); without one all are measured. Every contestant runs in
 //! namespaces of its own; rounds are interleaved, because only ratios within one run count on a machine that others
 //! share. Prints a Markdown table and exits 1 when a required ratio is missed.
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod connections;
 mod contestant;
 mod egg;
 mod peers;
@@ -119,6 +121,37 @@ const ROWS: &[Row] = &[
         unit: "msg/s",
         required: &[Required::RatioAtLeast(EggScripts, 2.0)],
     },
+    Row {
+        name: "conn-rr",
+        what: "bare http, 2 workers, a connection for each request, round robin",
+        unit: "conn/s",
+        required: &[Required::RatioAtLeast(EggScripts, 1.15)],
+    },
+    Row {
+        name: "conn-cpu",
+        what: "the same: CPU of the master per connection",
+        unit: "µs",
+        required: &[Required::Ratio(EggScripts, 1.0 / 6.0)],
+    },
+    Row {
+        name: "conn-shared",
+        what: "the same, the workers accept (egg-cluster: round robin)",
+        unit: "conn/s",
+        required: &[Required::RatioAtLeast(EggScripts, 2.2)],
+    },
+    Row {
+        name: "conn-sticky",
+        what: "the same, sticky, 16 addresses",
+        unit: "conn/s",
+        required: &[Required::RatioAtLeast(EggScripts, 1.0)],
+    },
+    Row {
+        name: "conn-egg",
+        what: "Egg, hello: a connection for each request, round robin",
+        unit: "conn/s",
+        required: &[],
+    },
+    Row { name: "conn-alive", what: "bare http: requests on connections that are kept", unit: "req/s", required: &[] },
 ];
 
 fn main() -> ExitCode {
@@ -164,6 +197,9 @@ fn main() -> ExitCode {
     }
     if ROWS.iter().any(|row| row.name.starts_with("relay") && is_wanted(row.name)) {
         rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts]);
+    }
+    if ROWS.iter().any(|row| row.name.starts_with("conn") && is_wanted(row.name)) {
+        rounds(&mut samples, 3, Scene::Connections, &[Ours]);
     }
     let shown: Vec<&Row> = ROWS.iter().filter(|row| is_wanted(row.name)).collect();
     if table::print(&shown, &samples) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::contestant::Contestant::{self, EggScripts, Ours};
 use crate::contestant::TITLE;
-use crate::egg;
+use crate::{connections, egg};
 
 /// One thing to play with one contestant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,9 +36,11 @@ pub enum Scene {
     EggCrash,
     /// Start an application that sends messages, and have it send some of each size.
     Relay,
+    /// Load both contestants with connections, in one namespace.
+    Connections,
 }
 
-const SCENES: [Scene; 9] = [
+const SCENES: [Scene; 10] = [
     Scene::Start,
     Scene::Stop,
     Scene::Crash,
@@ -48,6 +50,7 @@ const SCENES: [Scene; 9] = [
     Scene::EggStop,
     Scene::EggCrash,
     Scene::Relay,
+    Scene::Connections,
 ];
 
 impl Scene {
@@ -98,6 +101,7 @@ pub fn inside(words: &[String]) {
         Scene::EggStop => egg::stop(who, &home),
         Scene::EggCrash => egg::crash(who, &home),
         Scene::Relay => egg::relay(who, &home),
+        Scene::Connections => connections::connections(&home),
     });
     let _ = fs::remove_dir_all(&home);
     if result.is_err() {
