@@ -46,5 +46,5 @@ pub fn run(typed: &StartCluster) -> anyhow::Result<Exit> {
         Failure::new(Exit::Usage, "the parent's channel cannot be used").because(format!("$NODE_CHANNEL_FD: {error}"))
     })?;
     let options = options::resolve_start_cluster(typed, &start::surroundings()?)?;
-    start::begin(options, channel)
+    start::begin(options, channel, Vec::new())
 }

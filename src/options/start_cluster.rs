@@ -15,6 +15,7 @@ use super::flags::StartFlags;
 use super::package::is_truthy;
 use super::place::Place;
 use super::resolve::{close_grace_ms, home, log_level};
+use super::serving::Serving;
 use super::settings::Settings;
 use super::surroundings::Surroundings;
 use super::{Options, Title, program};
@@ -95,7 +96,8 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
     let framework = place.framework(asked.framework()?, &around.cwd)?;
     let framework = framework.ok_or_else(|| Failure::not_egg(&place.base_dir))?;
     let title: Title = asked.title(&name)?;
-    let (workers, port, env) = (asked.workers()?, asked.port(Some(framework.family))?, asked.env()?);
+    let (workers, env, serving) = (asked.workers()?, asked.env()?, Serving::of(&asked, &place.base_dir)?);
+    let port = asked.port(Some(framework.family))?.or(serving.default_port());
     let application = EggOptions {
         base_dir: &place.base_dir,
         title: &title,
@@ -104,6 +106,7 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
         env: env.as_deref(),
         modules: settings.modules()?,
         source_maps: settings.truth("sourcemap")?.unwrap_or(false),
+        serving,
         others: settings.of_egg()?,
     };
     let application = application.application(framework)?;
