@@ -88,7 +88,7 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
             load.goes_on(100);
         }
         let tally = load.end();
-        visibly(&format!("{} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
+        visibly(&format!("note: {} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
         assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
         // Each client has one request under way: no kill can take more than that of each.
         assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
@@ -174,7 +174,7 @@ fn without_the_preload_what_is_lost_is_told() {
             load.goes_on(50);
         }
         let tally = load.end();
-        visibly(&format!("without the preload: {} answered, {} lost", tally.answered, tally.lost));
+        visibly(&format!("note: without the preload: {} answered, {} lost", tally.answered, tally.lost));
         assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
         let closing = tally.failures.iter().filter(|failure| failure.starts_with("Close")).count();
         assert_eq!(closing, 0, "a client with a connection for each request lost one: {:#?}", tally.failures);

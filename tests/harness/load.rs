@@ -105,7 +105,7 @@ impl Tally {
     /// Fails unless every request was answered.
     #[track_caller]
     pub fn nothing_is_lost(&self) {
-        visibly(&format!("{} answered, {} refused, {} lost", self.answered, self.refused, self.lost));
+        visibly(&format!("note: {} answered, {} refused, {} lost", self.answered, self.refused, self.lost));
         assert_eq!((self.refused, self.lost), (0, 0), "{:#?}", self.failures);
     }
 }
