@@ -246,7 +246,7 @@ impl World {
             }
             Notice::Down { agents, workers, for_ms, exits } => {
                 must!(running && self.policy.refork && *exits == self.policy.exit_when_down, "wrong: {notice:?}");
-                let so = self.judge.down_since == Some(self.now - for_ms) && self.ready() == (*agents, *workers);
+                let so = self.judge.down_since == Some(self.now - for_ms) && self.serving() == (*agents, *workers);
                 must!(so, "untrue: {notice:?}");
                 if *exits {
                     must!(*for_ms >= 30_000 && !self.boots_in_time(), "too early: {notice:?}");
@@ -348,30 +348,6 @@ impl World {
         });
         let (agents, workers): (Vec<_>, Vec<_>) = ready.partition(|process| process.role == Role::Agent);
         (agents.len(), workers.len())
-    }
-
-    /// Has everything that is missing (the agent, any worker) somebody who began to boot within the 30 s?
-    fn boots_in_time(&self) -> bool {
-        let due = self.judge.down_since.map_or(0, |since| since + 30_000);
-        let boots = |agent: bool| {
-            self.processes.iter().any(|process| {
-                let waited_for = !process.ready && process.open && process.termed_at.is_none();
-                let seated = self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id));
-                (process.role == Role::Agent) == agent && seated && waited_for && process.spawned_at < due
-            })
-        };
-        let (agents, workers) = self.ready();
-        (agents > 0 || !self.policy.agent || boots(true)) && (workers > 0 || boots(false))
-    }
-
-    fn judge_health(&mut self) -> Verdict {
-        let (agents, workers) = self.ready();
-        let down = self.judge.is_running() && (workers == 0 || self.policy.agent && agents == 0);
-        let since = self.judge.down_since.unwrap_or(self.now);
-        self.judge.down_since = down.then_some(since);
-        let long = down && self.policy.refork && self.policy.exit_when_down && self.now >= since + 30_000;
-        must!(!long || self.pending.is_some() || self.boots_in_time(), "down since {since}, and nobody gives up");
-        Ok(())
     }
 
     fn judge_process(&self, process: &Process, phase: Phase) -> Verdict {

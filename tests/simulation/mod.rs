@@ -7,6 +7,7 @@
 //! * `operations`: the same for reload, scale and spares.
 //! * `ending`: once faults stop, all ends well, in time.
 //! * `coverage`: how often each phase met each event.
+//! * `health`: is the application there at all?
 //! * `exhaustive`: every order of events, to a depth.
 //! * `random`: long lives, many workers, then: faults stop, full strength returns, a close ends.
 //! * `scenarios`: what an operator should know, one by one, and the faults of naive drafts.
@@ -26,6 +27,7 @@ macro_rules! must {
 mod coverage;
 mod ending;
 mod exhaustive;
+mod health;
 mod invariants;
 mod judge;
 mod lies;

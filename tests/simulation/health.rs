@@ -1,0 +1,51 @@
+//! Is the application there at all? What the judge holds against a master that gives up too early, too late, or not at all.
+
+use eggctl::lifecycle::Role;
+
+use super::world::{Verdict, World};
+
+impl World {
+    /// How many agents and workers serve: those who are ready in their seats, and the workers that a scale has just added,
+    /// whose seats are given when it is over.
+    pub fn serving(&self) -> (usize, usize) {
+        let (agents, workers) = self.ready();
+        let added = self.processes.iter().filter(|process| {
+            let serves = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
+            let is_worker = matches!(process.role, Role::Worker { .. });
+            serves && is_worker && !self.judge.seats().any(|seat| seat.role == process.role && seat.holder.is_some())
+        });
+        (agents, workers + added.count())
+    }
+
+    /// Has everything that is missing (the agent, any worker) somebody who began to boot within the 30 s?
+    pub fn boots_in_time(&self) -> bool {
+        let due = self.judge.down_since.map_or(0, |since| since + 30_000);
+        let boots = |agent: bool| {
+            self.processes.iter().any(|process| {
+                let waited_for = !process.ready && process.open && process.termed_at.is_none();
+                let seated = self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id));
+                (process.role == Role::Agent) == agent && seated && waited_for && process.spawned_at < due
+            })
+        };
+        let (agents, workers) = self.serving();
+        (agents > 0 || !self.policy.agent || boots(true)) && (workers > 0 || boots(false))
+    }
+
+    /// Somebody is ready, if only for the moment before the operation that brought it gives up.
+    pub fn judge_up(&mut self) {
+        let (agents, workers) = self.serving();
+        if workers > 0 && (agents > 0 || !self.policy.agent) {
+            self.judge.down_since = None;
+        }
+    }
+
+    pub fn judge_health(&mut self) -> Verdict {
+        let (agents, workers) = self.serving();
+        let down = self.judge.is_running() && (workers == 0 || self.policy.agent && agents == 0);
+        let since = self.judge.down_since.unwrap_or(self.now);
+        self.judge.down_since = down.then_some(since);
+        let long = down && self.policy.refork && self.policy.exit_when_down && self.now >= since + 30_000;
+        must!(!long || self.pending.is_some() || self.boots_in_time(), "down since {since}, and nobody gives up");
+        Ok(())
+    }
+}
