@@ -19,6 +19,8 @@ mod foreground;
 mod gate;
 mod harness;
 mod health;
+mod log_faults;
+mod log_process;
 mod logs;
 mod logs_follow;
 mod logs_read;

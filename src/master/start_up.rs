@@ -9,11 +9,12 @@ use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::{LogLevel, Options};
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
-use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, Signals};
 use crate::sys::{clock, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
 use super::listeners::Listeners;
+use super::logging::Logging;
 use super::members::Members;
 use super::notices::{Level, Notices};
 use super::poll::{Interest, Poll, Source};
@@ -55,12 +56,16 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         poll.add(channel, Source::Parent, Interest::Read)?;
     }
     let foreign: BTreeSet<u32> = proc::children(pid)?.into_iter().collect();
-    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD]
+    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGUSR1]
         .into_iter()
         .filter(|signal| *signal != SIGHUP || !signals::is_ignored(SIGHUP))
         .collect();
     let signals = Signals::catch(&caught)?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
+    let mut logging = Logging::stand(&options, crossing.ledger)?;
+    if let Some(logging) = &mut logging {
+        logging.spawn_logger(open_files, std::iter::empty())?;
+    }
     let lifecycle = Lifecycle::new(policy(&options));
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let carried = Carried {
@@ -69,6 +74,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         members: Members::default(),
         listeners: Listeners::default(),
         parent,
+        logging,
         _lock: crossing.lock,
         record,
         runtime: Runtime { cluster_port: cluster_port.as_ref().map(|(_, port)| *port) },

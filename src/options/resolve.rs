@@ -45,6 +45,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
                 .application(framework)?
         }
     };
+    let (daemon, logs_kept) = (asked.daemon()?, asked.logs()?);
     let home = home(around)?;
     let is_egg = matches!(application, Application::Egg { .. });
     let environment = Environment { around, base_dir, home: &home, env: env.as_deref(), port, is_egg };
@@ -61,8 +62,9 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         workers,
         port,
         host: asked.host(),
-        daemon: asked.daemon()?,
         exit_when_down: asked.exit_when_down()?,
+        daemon,
+        logs: (daemon || asked.log_to_files()?).then_some(logs_kept),
         stdout: log(&flags.stdout, "stdout", "master-stdout.log")?,
         stderr: log(&flags.stderr, "stderr", "master-stderr.log")?,
         timeout_ms,

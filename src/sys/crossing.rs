@@ -14,13 +14,15 @@ use super::descriptors;
 const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
 /// The variable with the number of the title's locked file.
 const LOCK: &str = "EGGCTL_LOCK_FD";
+/// The variable with the number of the logs' ledger.
+const LEDGER: &str = "EGGCTL_LEDGER_FD";
 /// The variable with the number of the ready channel: Node's own, so that a Node parent is no special case.
 const CHANNEL: &str = "NODE_CHANNEL_FD";
 
 /// Variables that name descriptors of the master's own: not for members.
-pub const MASTERS_OWN: [&str; 2] = [OPTIONS, LOCK];
+pub const MASTERS_OWN: [&str; 3] = [OPTIONS, LOCK, LEDGER];
 /// All variables of this list: never inherited by accident.
-const VARIABLES: [&str; 3] = [OPTIONS, LOCK, CHANNEL];
+const VARIABLES: [&str; 4] = [OPTIONS, LOCK, LEDGER, CHANNEL];
 
 /// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
 /// members' channel.
@@ -30,6 +32,8 @@ pub struct Crossing {
     pub options: OwnedFd,
     /// The title's lock, held for the master's life.
     pub lock: OwnedFd,
+    /// The logs' ledger; none without logs.
+    pub ledger: Option<OwnedFd>,
     /// The ready channel to the parent; none in the foreground.
     pub channel: Option<OwnedFd>,
 }
@@ -43,7 +47,7 @@ impl Crossing {
     /// When a variable names nothing that is open.
     pub fn arrive() -> io::Result<Option<Self>> {
         let (Some(options), Some(lock)) = (adopt_named(OPTIONS)?, adopt_named(LOCK)?) else { return Ok(None) };
-        Ok(Some(Crossing { options, lock, channel: adopt_named(CHANNEL)? }))
+        Ok(Some(Crossing { options, lock, ledger: adopt_named(LEDGER)?, channel: adopt_named(CHANNEL)? }))
     }
 
     /// Becomes the program `program`, with these descriptors and all signals blocked (the next image unblocks them once
@@ -68,7 +72,8 @@ impl Crossing {
             }
         }
         let mut kept = Vec::new();
-        for (name, descriptor) in [(OPTIONS, Some(self.options)), (LOCK, Some(self.lock)), (CHANNEL, self.channel)] {
+        let (options, lock) = (Some(self.options), Some(self.lock));
+        for (name, descriptor) in [(OPTIONS, options), (LOCK, lock), (LEDGER, self.ledger), (CHANNEL, self.channel)] {
             let Some(descriptor) = descriptor else { continue };
             let moved = descriptors::duplicate_from(&descriptor, LOWEST)?;
             descriptors::keep_across_exec(&moved)?;

@@ -13,14 +13,7 @@ use crate::state::{Directory, LogFile, Logs, Stream};
 /// # Errors
 /// Nobody is known who logs there, or it is not clear who is meant.
 pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<LogFile>, Failure> {
-    let known = match Directory::of_uid(uid)? {
-        Some(directory) => directory.logs()?,
-        None => Vec::new(),
-    };
-    let chosen = match title {
-        Some(title) => known.iter().find(|logs| logs.title == *title).ok_or_else(|| unknown(title, &known))?,
-        None => choose(&known, flags.place.as_deref())?,
-    };
+    let chosen = chosen(flags, title, uid)?;
     let name = shown(chosen.title.as_str());
     if chosen.files.is_empty() {
         return Err(Failure::new(Exit::Failed, format!("{name} has no log"))
@@ -43,6 +36,21 @@ pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<Lo
         return Err(Failure::new(Exit::Failed, format!("{name} has no log of that stream")));
     }
     Ok(wanted)
+}
+
+/// The title that is asked for, among those that are known to log.
+///
+/// # Errors
+/// As [`find`].
+pub fn chosen(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
+    let known = match Directory::of_uid(uid)? {
+        Some(directory) => directory.logs()?,
+        None => Vec::new(),
+    };
+    match title {
+        Some(title) => known.iter().find(|logs| logs.title == *title).cloned().ok_or_else(|| unknown(title, &known)),
+        None => choose(&known, flags.place.as_deref()).cloned(),
+    }
 }
 
 /// Without a title: the application in the place that was typed or in the current directory, by its directory or by the
