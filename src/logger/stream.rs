@@ -29,13 +29,16 @@ const RETRY_MS: u64 = 200;
 /// How long a file that cannot be set aside goes on growing before that is tried again, in milliseconds.
 const ROTATE_AGAIN_MS: u64 = 1_000;
 
+/// How often in one turn nothing is moved, but a file looked at or set aside, before the turn is over.
+const MOST_IN_VAIN: u32 = 64;
+
 /// How a stream stands.
 #[derive(Debug)]
 enum State {
     /// Bytes go into the file.
     Flowing,
     /// The file takes nothing: the pipe fills.
-    Stalled { since_ms: u64, retry_ms: u64 },
+    Stalled { since_ms: u64, retry_ms: u64, why: io::Error },
     /// The file takes nothing: lines are dropped.
     Dropping { loss: Loss, retry_ms: u64 },
 }
@@ -48,6 +51,8 @@ pub struct Stream {
     live: Live,
     state: State,
     counters: Counters,
+    /// What the ledger has of them.
+    told: Counters,
     /// The live file's; none before it is open.
     period: Option<Period>,
     rotate_not_before_ms: u64,
@@ -66,6 +71,7 @@ impl Stream {
             pipe,
             live: Live::new(path),
             state: State::Flowing,
+            told: counters.clone(),
             counters,
             period: None,
             rotate_not_before_ms: 0,
@@ -108,11 +114,10 @@ impl Stream {
 
     /// Moves what waits, as far as this turn goes.
     pub fn take(&mut self, tools: &mut Tools, now_ms: u64) {
-        let before = self.counters.clone();
         // Once a turn, which is at most every half millisecond: somebody may have renamed or removed the file.
         let mut has_looked = false;
-        let mut left = TURN;
-        while left > 0 {
+        let (mut left, mut in_vain) = (TURN, 0);
+        while left > 0 && in_vain < MOST_IN_VAIN {
             let waiting = pipes::waiting(&self.pipe).unwrap_or(0).min(left);
             if waiting == 0 {
                 break;
@@ -124,12 +129,13 @@ impl Stream {
                 State::Dropping { loss, .. } => Ok(loss.take(&self.pipe, waiting, tools)),
             };
             match taken {
+                Ok(0) => in_vain += 1,
                 Ok(bytes) => left -= bytes.min(left),
-                Err(error) => self.stall(&error, tools, now_ms),
+                Err(error) => self.stall(error, tools, now_ms),
             }
         }
         self.say_note();
-        self.write_down(&before, tools);
+        self.write_down(tools);
     }
 
     /// Tries again what did not go.
@@ -140,7 +146,7 @@ impl Stream {
                 let bytes = pipes::waiting(&self.pipe).unwrap_or(0);
                 match self.look().and_then(|()| self.move_some(tools, bytes, now_ms)) {
                     Ok(_) => self.state = State::Flowing,
-                    Err(error) => self.stall(&error, tools, now_ms),
+                    Err(error) => self.stall(error, tools, now_ms),
                 }
                 self.take(tools, now_ms);
             }
@@ -156,12 +162,12 @@ impl Stream {
     /// The logger ends: what still waits is given up where the file does not take it.
     pub fn end(&mut self, tools: &mut Tools, now_ms: u64) {
         self.take(tools, now_ms);
-        if let State::Stalled { .. } = self.state {
-            let error = Errno::ENOSPC;
-            self.state = State::Dropping { loss: Loss::begin(&error.into()), retry_ms: 0 };
+        if let State::Stalled { why, .. } = &self.state {
+            self.state = State::Dropping { loss: Loss::begin(why), retry_ms: 0 };
             self.take(tools, now_ms);
         }
         self.recover(tools);
+        self.write_down(tools);
     }
 
     fn look(&mut self) -> io::Result<()> {
@@ -249,16 +255,16 @@ impl Stream {
     }
 
     /// The file has refused.
-    fn stall(&mut self, error: &io::Error, tools: &Tools, now_ms: u64) {
+    fn stall(&mut self, why: io::Error, tools: &Tools, now_ms: u64) {
         let since_ms = match self.state {
             State::Stalled { since_ms, .. } => since_ms,
             State::Flowing | State::Dropping { .. } => now_ms,
         };
         let retry_ms = now_ms + RETRY_MS;
         self.state = if tools.options.full == Full::Drop && now_ms >= since_ms + PATIENCE_MS {
-            State::Dropping { loss: Loss::begin(error), retry_ms }
+            State::Dropping { loss: Loss::begin(&why), retry_ms }
         } else {
-            State::Stalled { since_ms, retry_ms }
+            State::Stalled { since_ms, retry_ms, why }
         };
     }
 
@@ -289,14 +295,15 @@ impl Stream {
         }
     }
 
-    fn write_down(&mut self, before: &Counters, tools: &Tools) {
-        if self.counters == *before {
+    fn write_down(&mut self, tools: &Tools) {
+        if self.counters == self.told {
             return;
         }
         self.counters.file = self.live.inode();
         self.counters.length = self.live.end().unwrap_or(0);
         self.counters.written_at_ms = clock::unix_ms();
-        drop(tools.ledger.write(self.number, &self.counters));
+        self.told = self.counters.clone();
+        drop(tools.ledger.write(self.number, &self.told));
     }
 }
 
