@@ -115,10 +115,9 @@ impl Failure {
             .because(format!("`{text}` is none of DEBUG, INFO, WARN, ERROR and NONE"))
     }
 
-    /// A text that is none of the words it may be.
-    pub fn bad_choice(what: &str, text: &str, choices: &[&str], source: impl fmt::Display) -> Self {
-        let choices = choices.join("` or `");
-        Failure::new(Exit::Usage, what).because(format!("`{text}` is not `{choices}` ({source})"))
+    /// A text that is none of the words or sizes it should be.
+    pub fn bad_choice(what: &str, text: &str, wanted: &str, source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, what).because(format!("`{text}` is not what it takes: {wanted} ({source})"))
     }
 
     /// A variable whose value is no text.

@@ -7,8 +7,9 @@
 //! * [`options`] — what is meant: flags, environment and package.json become [`options::Options`], which cannot be invalid.
 //! * [`app`] — the kinds of application: argv, environment and readiness of an agent and of a worker.
 //! * [`master`] — the only event loop: poll, one event, the lifecycle's answer, perform it.
-//!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `control`, `options`, `state`, `sys`.
-//! * [`logger`] — the log files: names, rotation, retention, compression. Imports `error`, `sys`.
+//!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `control`, `options`, `state`, `logger`, `sys`.
+//! * [`logger`] — the log process: from pipes into files; rotation, retention, compression, ledger.
+//!   Imports `ipc`, `options`, `error`, `sys`.
 //! * [`lifecycle`] — pure: every decision of the master about time, count, order and phase.
 //! * [`messenger`] — pure: who receives this message.
 //! * [`ipc`] — pure: bytes and messages of Node's channel and of Node's cluster.

@@ -24,6 +24,8 @@ mod gate;
 mod harness;
 mod health;
 mod inherited;
+mod log_faults;
+mod log_process;
 mod logs;
 mod logs_follow;
 mod logs_read;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use crate::harness::processes::Process;
 use crate::harness::{World, eventually, http, installed, processes, world};
 
 /// Starts it with two workers, asks until both have answered, stops it. Its members run files in `cluster`. Returns an
@@ -26,7 +27,8 @@ fn starts_answers_and_stops(world: &mut World, application: &Path, cluster: &str
     });
     assert!(answer["slot"] == "0" || answer["slot"] == "1", "{answer}");
     assert_eq!(answer["slots"], "2");
-    for member in world.alive().iter().filter(|member| member.parent == master) {
+    let is_logger = |process: &Process| process.args.get(1).is_some_and(|word| word == "logger");
+    for member in world.alive().iter().filter(|member| member.parent == master && !is_logger(member)) {
         let file = if agents.contains(&member.pid) { "agent_worker.js" } else { "app_worker.js" };
         let runs = format!("{cluster}/{file}");
         assert!(member.args.iter().any(|arg| arg.ends_with(&runs)), "{runs}: {:?}", member.args);

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use nix::sys::signal::Signal;
 
-use crate::harness::{World, http, processes, world};
+use crate::harness::{World, http, processes, read_log, world};
 
 /// Contents of the files whose names begin with this name, oldest name first.
 fn logs(world: &World, name: &str) -> Vec<(String, String)> {
@@ -14,7 +14,7 @@ fn logs(world: &World, name: &str) -> Vec<(String, String)> {
         .flatten()
         .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
         .filter(|(file, _)| file.starts_with(name))
-        .map(|(file, path)| (file, String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()))
+        .map(|(file, path)| (file, String::from_utf8_lossy(&read_log(&path)).into_owned()))
         .collect();
     found.sort();
     found
@@ -43,7 +43,8 @@ fn old_logs_are_renamed_with_a_time_stamp_and_never_overwritten() {
         world.expect_in_log(" run");
         world.expect_in_log("noise");
         let run = |world: &World, text: &str| {
-            let typed = world.start("svc", world.port()).args(["--workers=1", "--ignore-stderr"]);
+            let flags = ["--workers=1", "--ignore-stderr", "--no-log-compress"];
+            let typed = world.start("svc", world.port()).args(flags);
             typed.env("WORKER", format!("stdout:{text}")).env("AGENT", "stderr:noise").run().exits(0);
             world.stop("svc");
         };

@@ -23,6 +23,7 @@ fn the_second_start_fails_at_once_names_the_first_pid_and_touches_no_file() {
         let port = world.port();
         world.start("svc", port).run().exits(0);
         let master = world.master("svc");
+        world.log_says("fixture started");
         let before = files(world);
         let second = world.start("svc", world.port()).run();
         second.fails(1).says("svc").says("running").says(&master.to_string());

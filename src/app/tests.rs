@@ -29,6 +29,7 @@ fn options(port: Option<u16>) -> Options {
         stdout: PathBuf::from("/home/u/logs/master-stdout.log"),
         stderr: PathBuf::from("/home/u/logs/master-stderr.log"),
         timeout_ms: 300_000,
+        logs: None,
         ignore_stderr: false,
         node: PathBuf::from("/usr/bin/node"),
         node_flags: vec!["--no-deprecation".to_owned()],

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::masters::{Application, Kind};
 use crate::error::Failure;
-use crate::options;
+use crate::options::{self, Title};
 
 /// Applications by title.
 pub type Applications = BTreeMap<String, Application>;
@@ -17,24 +17,8 @@ pub type Applications = BTreeMap<String, Application>;
 /// # Errors
 /// The place is none, or several applications are meant equally (exit 2).
 pub fn choose(found: Applications, place: Option<&Path>) -> Result<Applications, Failure> {
-    let cwd = std::env::current_dir().ok();
-    let title = match (place, &cwd) {
-        (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
-        // A package.json that cannot be read is none.
-        (None, Some(cwd)) => options::default_title(None, cwd).ok().flatten(),
-        (None, None) => None,
-    };
-    let base_dir = match place {
-        Some(place) if place.is_dir() => place.canonicalize().ok(),
-        Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
-        None => cwd,
-    };
-    // Both resolved now: a deployment's `current` may lead elsewhere than when the application started.
-    let is_base = |dir: &PathBuf| dir.canonicalize().ok().is_some_and(|dir| base_dir.as_ref() == Some(&dir));
-    let is_here = |(found, application): &(&String, &Application)| {
-        title.as_ref().is_some_and(|title| title.as_str() == found.as_str())
-            || application.base_dirs.iter().any(is_base)
-    };
+    let here = Here::of(place)?;
+    let is_here = |(title, application): &(&String, &Application)| here.has(title, &application.base_dirs);
     let here: Vec<String> = found.iter().filter(is_here).map(|(title, _)| title.clone()).collect();
     let is_running = |application: &Application| !application.running.is_empty();
     let mut candidates = found;
@@ -49,6 +33,41 @@ pub fn choose(found: Applications, place: Option<&Path>) -> Result<Applications,
         _ => return Err(Failure::which_application(&listed(&candidates))),
     }
     Ok(candidates)
+}
+
+/// The application of a place: known by its directory, or by the title that it would get.
+pub struct Here {
+    title: Option<Title>,
+    base_dir: Option<PathBuf>,
+}
+
+impl Here {
+    /// That of the place that was typed, or of the current directory.
+    ///
+    /// # Errors
+    /// What was typed is no place (exit 2).
+    pub fn of(place: Option<&Path>) -> Result<Self, Failure> {
+        let cwd = std::env::current_dir().ok();
+        let title = match (place, &cwd) {
+            (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
+            // A package.json that cannot be read is none.
+            (None, Some(cwd)) => options::default_title(None, cwd).ok().flatten(),
+            (None, None) => None,
+        };
+        let base_dir = match place {
+            Some(place) if place.is_dir() => place.canonicalize().ok(),
+            Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
+            None => cwd,
+        };
+        Ok(Here { title, base_dir })
+    }
+
+    /// Is it the application of this title, in one of these directories?
+    pub fn has(&self, title: &str, base_dirs: &[PathBuf]) -> bool {
+        // Both resolved now: a deployment's `current` may lead elsewhere than when the application started.
+        let is_base = |dir: &PathBuf| dir.canonicalize().ok().is_some_and(|dir| self.base_dir.as_ref() == Some(&dir));
+        self.title.as_ref().is_some_and(|own| own.as_str() == title) || base_dirs.iter().any(is_base)
+    }
 }
 
 /// `a (master 1), b (masters 2, 3)`.

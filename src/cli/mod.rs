@@ -23,6 +23,9 @@ use crate::sys::{descriptors, output, signals};
 /// Runs the command that was typed, or the master when this program was started by itself.
 #[must_use]
 pub fn run() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "logger") {
+        return crate::logger::run();
+    }
     match prepare() {
         Ok(Some(crossing)) => return crate::master::run(crossing),
         Ok(None) => {}

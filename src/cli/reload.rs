@@ -9,6 +9,7 @@ use crate::control::{Reload, Request, Scale};
 use crate::error::Exit;
 use crate::options::flags::{self, ReloadFlags, ScaleFlags};
 use crate::options::{self, Options};
+use crate::state::Stream;
 
 /// Runs `reload`.
 ///
@@ -39,10 +40,13 @@ pub fn scale(flags: &ScaleFlags) -> anyhow::Result<Exit> {
 }
 
 fn finish(running: &Running, request: Request, json: bool) -> anyhow::Result<Exit> {
-    let log = Log::now(running);
-    let receipt = running.ask(request, None, "").map_err(|failure| match log.and_then(Log::since) {
-        Some(lines) if failure.beside.is_none() && failure.exit == Exit::Failed => failure.beside(lines),
-        _ => failure,
+    let logs = Log::all_of(running);
+    let receipt = running.ask(request, None, "").map_err(|failure| {
+        if failure.beside.is_some() || failure.exit != Exit::Failed {
+            return failure;
+        }
+        let last_words: Vec<String> = logs.into_iter().filter_map(Log::since).collect();
+        if last_words.is_empty() { failure } else { failure.beside(last_words.join("\n")) }
     })?;
     running::print(&running.title, &receipt, json);
     Ok(Exit::Done)
@@ -56,26 +60,33 @@ fn resolved_anew(running: &Running) -> anyhow::Result<Option<Options>> {
     Ok(Some(options::resolve(&flags::parse_start(&command.arguments)?, &around)?))
 }
 
-/// The end of a detached application's stderr log at one moment.
+/// The end of one of an application's stderr logs at one moment.
 struct Log {
     path: PathBuf,
-    file: File,
+    file: Option<File>,
     end: u64,
     master: u32,
 }
 
 impl Log {
-    fn now(running: &Running) -> Option<Log> {
-        let (_, stderr) = running.record.logs.as_ref()?;
-        let path = PathBuf::from(stderr);
-        let file = File::open(&path).ok()?;
-        let end = file.metadata().ok()?.len();
-        Some(Log { path, file, end, master: running.record.pid })
+    /// All that it has; none where stderr is a terminal or somebody else's.
+    fn all_of(running: &Running) -> Vec<Log> {
+        let files = running.logs().map(|logs| logs.files).unwrap_or_default();
+        let stderr = files.into_iter().filter(|file| file.stream == Stream::Stderr);
+        stderr.map(|file| Log::now(file.path, running.record.pid)).collect()
+    }
+
+    /// A log that is not there yet has its end at its beginning.
+    fn now(path: PathBuf, master: u32) -> Log {
+        let file = File::open(&path).ok();
+        let end = file.as_ref().and_then(|file| file.metadata().ok()).map_or(0, |metadata| metadata.len());
+        Log { path, file, end, master }
     }
 
     /// What was written since, the master's own lines left out: the last words of who failed.
     fn since(self) -> Option<String> {
-        let text = tail::since(&self.file, self.end).ok()?;
+        let file = self.file.or_else(|| File::open(&self.path).ok())?;
+        let text = tail::since(&file, self.end).ok()?;
         tail::shown(&text, &self.path, Some(self.master))
     }
 }

@@ -10,7 +10,7 @@ use crate::control::client::Connection;
 use crate::control::{Answer, Progress, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
 use crate::options::Title;
-use crate::state::{Directory, Holder, Record, RecordPhase};
+use crate::state::{Directory, Holder, Logs, Record, RecordPhase};
 use crate::sys::output;
 
 /// The end of a start that fails changes nothing in the directory: it is looked for so often.
@@ -73,6 +73,13 @@ pub fn find_listening(title: Option<&Title>, deadline: Instant) -> Result<Runnin
 }
 
 impl Running {
+    /// Where it logs to; `None` when that is not known.
+    #[must_use]
+    pub fn logs(&self) -> Option<Logs> {
+        let known = self.directory.logs().ok()?;
+        known.into_iter().find(|logs| logs.title == self.title)
+    }
+
     /// Asks the master and reads its answers up to the last one, with the news shown on a terminal.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
 //! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
 //! * [`announce`] is what the master says in Egg's words.
+//! * [`logging`] is the pipes that members print into, and the logger.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
 mod announce;
@@ -14,6 +15,7 @@ mod frames;
 mod gate;
 mod kept;
 mod listeners;
+mod logging;
 mod members;
 mod notices;
 mod outcomes;
@@ -44,6 +46,7 @@ use control::Control;
 use gate::Gate;
 use kept::Kept;
 use listeners::{Listeners, Outcome};
+use logging::Logging;
 use members::Members;
 use notices::{Level, Notices, Often};
 use poll::{Poll, Source};
@@ -61,6 +64,8 @@ struct Carried {
     kept: Kept,
     /// The ready channel, as long as the parent holds its end.
     parent: Option<Channel>,
+    /// The pipes that everybody prints into; none when stdout and stderr are not ours to keep.
+    logging: Option<Logging>,
     /// Held for the master's life, never read.
     _lock: OwnedFd,
     record: Record,
@@ -144,7 +149,9 @@ impl Master {
     }
 
     fn next_timeout(&self) -> Option<u64> {
-        [self.carried.lifecycle.next_timeout(), self.carried.listeners.next_timeout()].into_iter().flatten().min()
+        let Carried { lifecycle, listeners, logging, .. } = &self.carried;
+        let logging = logging.as_ref().and_then(Logging::next_timeout);
+        [lifecycle.next_timeout(), listeners.next_timeout(), logging].into_iter().flatten().min()
     }
 
     fn take_timeouts(&mut self) {
@@ -160,6 +167,7 @@ impl Master {
             let outcome = listeners.handle_timeout(members, &self.poll, now);
             self.note(outcome);
         }
+        self.spawn_logger_when_due(now);
     }
 
     /// Tells the lifecycle, and does what it wants, until it wants nothing more.
@@ -189,6 +197,7 @@ impl Master {
                 signals::SIGHUP if self.carried.options.daemon => {
                     self.notices.write(Level::Info, "SIGHUP means nothing to a detached master: ignored");
                 }
+                signals::SIGUSR1 => self.carried.logging.iter().for_each(Logging::reopen),
                 closing => self.tell(Event::Close(CloseCause::Signal(closing))),
             }
         }
@@ -200,13 +209,15 @@ impl Master {
             match spawn::reap() {
                 Ok(Some((pid, ended))) => match self.carried.members.by_pid(pid) {
                     Some(member) => self.bury(member, ended),
+                    None if self.is_logger(pid) => self.replace_logger(ended),
                     None => drop(self.foreign.remove(&pid)),
                 },
                 Ok(None) => break,
                 Err(_) => return self.tell(Event::Alone),
             }
         }
-        if !self.foreign.is_empty() && self.strays().is_empty() && self.carried.members.iter().next().is_none() {
+        let others = !self.foreign.is_empty() || self.carried.logging.is_some();
+        if others && self.carried.members.iter().next().is_none() && self.strays().is_empty() {
             self.tell(Event::Alone);
         }
     }
@@ -350,7 +361,8 @@ impl Master {
         let ours = std::process::id();
         let cookie = self.carried.options.cookie.as_bytes();
         let mut strays = proc::children(ours).unwrap_or_default();
-        strays.retain(|pid| self.carried.members.by_pid(*pid).is_none() && !self.foreign.contains(pid));
+        let is_known = |pid: u32| self.carried.members.by_pid(pid).is_some() || self.is_logger(pid);
+        strays.retain(|pid| !is_known(*pid) && !self.foreign.contains(pid));
         if !self.foreign.is_empty() {
             // Orphans of the foreign children come to us too: only what bears our cookie is ours.
             let mut reader = Reader::default();
@@ -364,6 +376,9 @@ impl Master {
         let level = if code == 0 { Level::Info } else { Level::Error };
         self.notices.write(level, &format!("exit with code:{code}"));
         self.directory.remove_socket(&self.carried.options.title);
+        if let Some(logging) = self.carried.logging.take() {
+            logging.leave();
+        }
         self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)
     }

@@ -9,6 +9,7 @@ use crate::ipc::report::{self, Report};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Outcome, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
+use crate::sys::spawn::{Ended, Output};
 use crate::sys::{clock, crossing, signals, spawn};
 
 use super::channel::Channel;
@@ -57,7 +58,7 @@ impl Master {
     }
 
     fn try_spawn(&mut self, id: MemberId, role: Role) -> io::Result<()> {
-        let Carried { options, members, agents, workers, runtime, .. } = &mut self.carried;
+        let Carried { options, members, agents, workers, runtime, logging, .. } = &mut self.carried;
         let count = match role {
             Role::Agent => agents,
             Role::Worker { .. } | Role::Spare { .. } => workers,
@@ -70,8 +71,12 @@ impl Master {
         };
         let mut program = app::launch(options, role, number, preload.as_deref(), runtime);
         program.unset.extend(crossing::MASTERS_OWN);
-        let spawned = spawn::spawn(&program, self.open_files)?;
+        let output = logging.as_mut().map_or(Ok(Output::default()), |logging| logging.output_of(role))?;
+        let spawned = spawn::spawn(&program, self.open_files, output)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
+        if let Some(logging) = logging {
+            logging.tell_member(spawned.pid, &pidfd);
+        }
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
         let member = Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms };
@@ -99,6 +104,35 @@ impl Master {
         }
         if goes_on {
             self.announce(Happening::WorkerLeaves);
+        }
+    }
+
+    pub(super) fn is_logger(&self, pid: u32) -> bool {
+        self.carried.logging.as_ref().is_some_and(|logging| logging.is_logger(pid))
+    }
+
+    /// The logger has ended, by whatever fault or hand: what is in the pipes is the next one's.
+    pub(super) fn replace_logger(&mut self, ended: Ended) {
+        let now = clock::monotonic_ms();
+        if let Some(logging) = &mut self.carried.logging {
+            logging.logger_ended(now);
+        }
+        let how = match ended {
+            Ended::Code(code) => format!("code: {code}"),
+            Ended::Signal(signal) => format!("signal: {}", signals::name(signal)),
+        };
+        self.notices.write(Level::Warn, &format!("the logger died ({how}), a new one takes over"));
+        self.spawn_logger_when_due(now);
+    }
+
+    /// Spawns a logger if its time has come.
+    pub(super) fn spawn_logger_when_due(&mut self, now: u64) {
+        let Carried { logging: Some(logging), members, .. } = &mut self.carried else { return };
+        if logging.next_timeout().is_some_and(|at| at <= now) {
+            let alive = members.iter().map(|(_, member)| (member.pid, &member.pidfd));
+            if let Err(error) = logging.spawn_logger(self.open_files, alive) {
+                self.notices.write(Level::Warn, &format!("no logger can be run for now: {error}"));
+            }
         }
     }
 

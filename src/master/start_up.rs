@@ -11,7 +11,7 @@ use crate::options::{LogLevel, Options};
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::inherited::Inherited;
-use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
+use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, Signals};
 use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
@@ -19,6 +19,7 @@ use super::control::Control;
 use super::gate::Gate;
 use super::kept::Kept;
 use super::listeners::Listeners;
+use super::logging::Logging;
 use super::members::Members;
 use super::notices::{Level, Notices};
 use super::poll::{Interest, Poll, Source};
@@ -63,12 +64,16 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         poll.add(channel, Source::Parent, Interest::Read)?;
     }
     let foreign: BTreeSet<u32> = proc::children(pid)?.into_iter().collect();
-    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD]
+    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGUSR1]
         .into_iter()
         .filter(|signal| *signal != SIGHUP || !signals::is_ignored(SIGHUP))
         .collect();
     let signals = Signals::catch(&caught)?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
+    let mut logging = Logging::stand(&options, crossing.ledger)?;
+    if let Some(logging) = &mut logging {
+        logging.spawn_logger(open_files, std::iter::empty())?;
+    }
     let lifecycle = Lifecycle::new(policy(&options));
     let listeners = Listeners::new(options.dispatch, Inherited::new(crossing.inherited));
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
@@ -83,6 +88,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         gate: Gate::default(),
         kept: Kept::default(),
         parent,
+        logging,
         _lock: crossing.lock,
         record,
         runtime,

@@ -90,7 +90,7 @@ impl Asked<'_> {
         match found.text.as_str() {
             "round-robin" => Ok(DispatchPolicy::RoundRobin),
             "shared" => Ok(DispatchPolicy::Shared),
-            _ => Err(Failure::bad_choice("dispatch", &found.text, &["round-robin", "shared"], found.source)),
+            _ => Err(Failure::bad_choice("dispatch", &found.text, "`round-robin` or `shared`", found.source)),
         }
     }
 

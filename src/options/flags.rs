@@ -41,10 +41,9 @@ pub struct Cli {
 
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
-#[allow(clippy::large_enum_variant, reason = "there is one command")]
 pub enum Command {
     /// Start an application: its agent first, then its workers
-    Start(StartFlags),
+    Start(Box<StartFlags>),
     /// Stop a running application and wait until nothing of it is left
     Stop(StopFlags),
     /// Stop a running application, and start it as it was started, with what is typed here over it
@@ -131,6 +130,10 @@ pub struct StartFlags {
     #[arg(long, value_name = "FILE")]
     pub stderr: Option<PathBuf>,
 
+    /// How logs are kept.
+    #[command(flatten)]
+    pub logs: LogFlags,
+
     /// How long the start may take, in milliseconds [default: 300000]
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub timeout: Option<String>,
@@ -178,6 +181,78 @@ pub struct StartFlags {
     /// Run the members without eggctl's preload: output may be lost at an exit, keep-alive clients reset at a close
     #[arg(long)]
     pub no_preload: bool,
+}
+
+/// What can be typed about logs.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogFlags {
+    /// Begin a new log at this size: `64K`, `100M`, `2G` [default: 100M]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Logs")]
+    pub log_max_size: Option<String>,
+
+    /// Begin a new log each `hour`, `day` or `week`, or `never` but by size [default: day]
+    #[arg(long, value_name = "WHEN", help_heading = "Logs")]
+    pub log_rotate: Option<String>,
+
+    /// How many old logs are kept of stdout, and of stderr [default: 14]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, help_heading = "Logs")]
+    pub log_keep: Option<String>,
+
+    /// How many bytes of old logs are kept of each [default: 1G]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, help_heading = "Logs")]
+    pub log_keep_bytes: Option<String>,
+
+    /// How long old logs are kept: `12h`, `14d`, `4w` [default: for ever]
+    #[arg(long, value_name = "AGE", allow_negative_numbers = true, help_heading = "Logs")]
+    pub log_keep_age: Option<String>,
+
+    /// When the disk is full: `drop` lines and count them, or `block` who prints [default: drop]
+    #[arg(long, value_name = "WHAT", help_heading = "Logs")]
+    pub log_full: Option<String>,
+
+    /// A log for each member: `agent-stdout.log`, `worker-2-stdout.log`
+    #[arg(long, overrides_with = "no_log_per_member", help_heading = "Logs")]
+    log_per_member: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_log_per_member: bool,
+
+    /// Log into files without --daemon too
+    #[arg(long, overrides_with = "no_log_to_files", help_heading = "Logs")]
+    log_to_files: bool,
+
+    /// Not so, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true)]
+    no_log_to_files: bool,
+
+    /// So, whatever eggScriptsConfig in package.json says.
+    #[arg(long, hide = true, overrides_with = "no_log_compress")]
+    log_compress: bool,
+
+    /// Leave old logs as they are instead of compressing all but the newest
+    #[arg(long, help_heading = "Logs")]
+    no_log_compress: bool,
+}
+
+impl LogFlags {
+    /// `--log-per-member` or its opposite, if one was typed.
+    #[must_use]
+    pub fn log_per_member(&self) -> Option<bool> {
+        one_of(self.log_per_member, self.no_log_per_member)
+    }
+
+    /// `--log-to-files` or its opposite, if one was typed.
+    #[must_use]
+    pub fn log_to_files(&self) -> Option<bool> {
+        one_of(self.log_to_files, self.no_log_to_files)
+    }
+
+    /// `--log-compress` or its opposite, if one was typed.
+    #[must_use]
+    pub fn log_compress(&self) -> Option<bool> {
+        one_of(self.log_compress, self.no_log_compress)
+    }
 }
 
 impl StartFlags {
@@ -245,7 +320,7 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, NoCom
 pub fn parse_start(arguments: &[OsString]) -> Result<StartFlags, Failure> {
     let words = ["eggctl".into(), "start".into()].into_iter().chain(arguments.iter().cloned());
     match parse(words) {
-        Ok(Cli { command: Command::Start(flags), .. }) => Ok(flags),
+        Ok(Cli { command: Command::Start(flags), .. }) => Ok(*flags),
         Ok(_) | Err(NoCommand::Asked(_)) => Err(Failure::usage("this is no start")),
         Err(NoCommand::Wrong(failure)) => Err(failure),
     }

@@ -13,6 +13,7 @@ mod checked;
 mod egg;
 pub mod flags;
 mod framework;
+mod log_options;
 pub mod logs;
 mod node_flags;
 mod not_yet;
@@ -27,6 +28,7 @@ mod surroundings;
 #[cfg(test)]
 mod tests;
 
+pub use log_options::{AGENTS_LOG, Every, Full, LogOptions, member_log, spares_log, workers_log};
 pub use place::{AGENT_SCRIPT, default_title};
 pub use resolve::resolve;
 pub use start_cluster::{StartCluster, resolve_start_cluster};
@@ -170,12 +172,14 @@ pub struct Options {
     pub spares: u32,
     /// `--exit-when-down`.
     pub exit_when_down: bool,
-    /// Where the members' stdout goes when detached.
+    /// Where the members' stdout goes when it is logged.
     #[serde(with = "any_path")]
     pub stdout: PathBuf,
-    /// Where the members' stderr goes when detached.
+    /// Where the members' stderr goes when it is logged.
     #[serde(with = "any_path")]
     pub stderr: PathBuf,
+    /// How the logs are kept; `None`: there are none, stdout and stderr are the terminal's or whoever's.
+    pub logs: Option<LogOptions>,
     /// How long the start may take, in milliseconds.
     pub timeout_ms: u64,
     /// Does output on stderr before ready not fail the start?
@@ -216,6 +220,7 @@ impl Options {
         (renewed.workers, renewed.spares) = (self.workers, self.spares);
         renewed.daemon = self.daemon;
         (renewed.stdout, renewed.stderr) = (self.stdout.clone(), self.stderr.clone());
+        renewed.logs = self.logs.clone();
         renewed.take_cookie(self.cookie.clone());
         renewed
     }

@@ -51,6 +51,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
                 .application(framework)?
         }
     };
+    let (daemon, logs_kept) = (asked.daemon()?, asked.logs()?);
     let home = home(around)?;
     let is_egg = matches!(application, Application::Egg { .. });
     let environment = Environment { around, base_dir, home: &home, env: env.as_deref(), port, is_egg };
@@ -68,9 +69,10 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         port,
         dispatch: asked.dispatch()?,
         host: asked.host(),
-        daemon: asked.daemon()?,
         spares: asked.spares()?,
         exit_when_down: asked.exit_when_down()?,
+        daemon,
+        logs: (daemon || asked.log_to_files()?).then_some(logs_kept),
         stdout: log(&flags.stdout, "stdout", "master-stdout.log")?,
         stderr: log(&flags.stderr, "stderr", "master-stderr.log")?,
         timeout_ms,

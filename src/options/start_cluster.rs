@@ -116,6 +116,8 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
     // The members inherit all of the environment; this one they are told apart by.
     let node_env = around.variable("NODE_ENV").map(|value| ("NODE_ENV".into(), value.to_owned()));
     Ok(Options {
+        // egg-scripts, or whoever else stands above, has opened the files for our output.
+        logs: None,
         node: program::find(Path::new(node), path, &around.cwd)?,
         environment: node_env.into_iter().collect(),
         title,

@@ -95,7 +95,7 @@ pub fn typed(arguments: &[&str]) -> Result<Cli, NoCommand> {
 pub fn start_flags(arguments: &[&str]) -> StartFlags {
     let all: Vec<&str> = std::iter::once("start").chain(arguments.iter().copied()).collect();
     match typed(&all).unwrap().command {
-        Command::Start(flags) => flags,
+        Command::Start(flags) => *flags,
         _ => panic!("start was typed"),
     }
 }

@@ -69,8 +69,6 @@ pub struct Record {
     pub daemon: bool,
     /// How it was started, where a command of ours did it.
     pub command: Option<Command>,
-    /// Where its stdout and stderr go, where it is detached.
-    pub logs: Option<(OsString, OsString)>,
 }
 
 impl Record {
@@ -97,7 +95,6 @@ impl Record {
             close_grace_ms: options.worker_close_grace_ms.saturating_add(options.agent_close_grace_ms),
             daemon: options.daemon,
             command: None,
-            logs: options.daemon.then(|| (options.stdout.clone().into(), options.stderr.clone().into())),
         })
     }
 

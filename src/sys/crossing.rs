@@ -15,15 +15,17 @@ use super::inherited::Given;
 const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
 /// The variable with the number of the title's locked file.
 const LOCK: &str = "EGGCTL_LOCK_FD";
+/// The variable with the number of the logs' ledger.
+const LEDGER: &str = "EGGCTL_LEDGER_FD";
 /// The variable with the number of the ready channel: Node's own, so that a Node parent is no special case.
 const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// The variable with the numbers and names of inherited sockets: `12=svc.socket:13=`.
 const INHERITED: &str = "EGGCTL_INHERITED_FDS";
 
 /// Variables that name descriptors of the master's own: not for members.
-pub const MASTERS_OWN: [&str; 3] = [OPTIONS, LOCK, INHERITED];
+pub const MASTERS_OWN: [&str; 4] = [OPTIONS, LOCK, LEDGER, INHERITED];
 /// All variables of this list: never inherited by accident.
-const VARIABLES: [&str; 4] = [OPTIONS, LOCK, CHANNEL, INHERITED];
+const VARIABLES: [&str; 5] = [OPTIONS, LOCK, LEDGER, CHANNEL, INHERITED];
 
 /// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
 /// members' channel.
@@ -33,6 +35,8 @@ pub struct Crossing {
     pub options: OwnedFd,
     /// The title's lock, held for the master's life.
     pub lock: OwnedFd,
+    /// The logs' ledger; none without logs.
+    pub ledger: Option<OwnedFd>,
     /// The ready channel to the parent; none in the foreground.
     pub channel: Option<OwnedFd>,
     /// Listening sockets that were inherited from whoever started the command.
@@ -48,7 +52,8 @@ impl Crossing {
     /// When a variable names nothing that is open.
     pub fn arrive() -> io::Result<Option<Self>> {
         let (Some(options), Some(lock)) = (adopt_named(OPTIONS)?, adopt_named(LOCK)?) else { return Ok(None) };
-        Ok(Some(Crossing { options, lock, channel: adopt_named(CHANNEL)?, inherited: adopt_inherited()? }))
+        let (ledger, channel, inherited) = (adopt_named(LEDGER)?, adopt_named(CHANNEL)?, adopt_inherited()?);
+        Ok(Some(Crossing { options, lock, ledger, channel, inherited }))
     }
 
     /// Becomes the program `program`, with these descriptors and all signals blocked (the next image unblocks them once
@@ -73,7 +78,8 @@ impl Crossing {
             }
         }
         let mut kept = Vec::new();
-        for (name, descriptor) in [(OPTIONS, Some(self.options)), (LOCK, Some(self.lock)), (CHANNEL, self.channel)] {
+        let (options, lock) = (Some(self.options), Some(self.lock));
+        for (name, descriptor) in [(OPTIONS, options), (LOCK, lock), (LEDGER, self.ledger), (CHANNEL, self.channel)] {
             let Some(descriptor) = descriptor else { continue };
             let moved = moved(&descriptor)?;
             variables.push(variable(OsStr::new(name), OsStr::new(&moved.as_raw_fd().to_string()))?);

@@ -49,6 +49,13 @@ impl Pidfd {
     }
 }
 
+impl From<OwnedFd> for Pidfd {
+    /// A pidfd that another process has opened and sent us.
+    fn from(descriptor: OwnedFd) -> Self {
+        Pidfd(descriptor)
+    }
+}
+
 impl AsFd for Pidfd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

@@ -40,6 +40,15 @@ pub struct Spawned {
     pub channel: OwnedFd,
 }
 
+/// Where a member's output goes; what is not given is inherited.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Its stdout.
+    pub stdout: Option<OwnedFd>,
+    /// Its stderr.
+    pub stderr: Option<OwnedFd>,
+}
+
 /// Spawns `program` with a channel, giving it `open_files` as its limit.
 ///
 /// The caller holds number 3 in this process: std's own pipe that reports a failed exec must not get it, because the
@@ -47,16 +56,36 @@ pub struct Spawned {
 ///
 /// # Errors
 /// The kernel's, of the fork or of the exec.
-pub fn spawn(program: &Program, open_files: OpenFiles) -> io::Result<Spawned> {
-    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
-    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-    let channel = theirs.as_raw_fd();
+pub fn spawn(program: &Program, open_files: OpenFiles, output: Output) -> io::Result<Spawned> {
     let mut command = Command::new(&program.path);
-    command.args(&program.arguments).current_dir(&program.directory).stdin(Stdio::null()).process_group(0);
+    command.args(&program.arguments).current_dir(&program.directory);
     command.envs(program.set.iter().map(|(name, value)| (name, value)));
     for name in &program.unset {
         command.env_remove(name);
     }
+    output.stdout.map(|stdout| command.stdout(stdout));
+    output.stderr.map(|stderr| command.stderr(stderr));
+    spawn_with_channel(command, open_files)
+}
+
+/// Spawns this very program with these arguments, likewise: what runs now, also when its file was replaced or removed.
+///
+/// # Errors
+/// The kernel's, of the fork or of the exec.
+pub fn spawn_own_program(arguments: &[OsString], unset: &[&str], open_files: OpenFiles) -> io::Result<Spawned> {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("eggctl").args(arguments).current_dir("/");
+    for name in unset {
+        command.env_remove(name);
+    }
+    spawn_with_channel(command, open_files)
+}
+
+fn spawn_with_channel(mut command: Command, open_files: OpenFiles) -> io::Result<Spawned> {
+    let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
+    nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
+    let channel = theirs.as_raw_fd();
+    command.stdin(Stdio::null()).process_group(0);
     // SAFETY: between fork and exec only async-signal-safe calls: dup2, signal, setrlimit; no allocation, no lock.
     unsafe {
         command.pre_exec(move || {

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 pub use installed::installed;
 pub use namespace::{is_inside, test_name, world, world_of};
 pub use product::{Background, Outcome, Typed};
-pub use world::World;
+pub use world::{World, read_log};
 
 /// Set where the tests' long forms are wanted too.
 pub const LONG: &str = "EGGCTL_LONG";

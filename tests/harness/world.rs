@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
@@ -225,6 +226,24 @@ impl World {
         read(self.stdout_log()) + &read(self.stderr_log())
     }
 
+    /// The whole of a stream, in the order of writing: old logs, compressed or not, then the live one.
+    pub fn whole_log(&self, live: &Path) -> Vec<u8> {
+        let name = live.file_name().unwrap().to_str().unwrap();
+        let of_stream = |path: &PathBuf| {
+            let file = path.file_name().unwrap().to_str().unwrap();
+            file.starts_with(&format!("{name}.")) && !file.ends_with(".tmp")
+        };
+        let mut old: Vec<PathBuf> = fs::read_dir(live.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(of_stream)
+            .collect();
+        old.sort();
+        // A plain file and its compressed one: the plain one counts.
+        old.retain(|path| path.extension().is_none_or(|gz| gz != "gz") || !path.with_extension("").exists());
+        old.into_iter().chain([live.to_owned()]).flat_map(|path| read_log(&path)).collect()
+    }
+
     /// Waits for these words in either log.
     #[track_caller]
     pub fn log_says(&self, words: &str) {
@@ -255,7 +274,7 @@ impl World {
             .flatten()
             .filter(|entry| entry.path().is_file())
         {
-            let text = String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned();
+            let text = String::from_utf8_lossy(&read_log(&entry.path())).into_owned();
             let about_errors = entry.file_name().to_string_lossy().contains("stderr");
             for line in text.lines() {
                 let fine = self.allowed.iter().any(|words| line.contains(words.as_str()))
@@ -292,6 +311,20 @@ fn path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let directories = std::env::var_os(NODE).map(PathBuf::from).into_iter().chain(std::env::split_paths(&path));
     std::env::join_paths(directories).unwrap()
+}
+
+/// The bytes of a log, compressed or not; none of one that is not there any more or is half compressed.
+pub fn read_log(path: &Path) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap_or_default();
+    if path.extension().is_some_and(|extension| extension == "tmp") {
+        return Vec::new();
+    }
+    if path.extension().is_none_or(|extension| extension != "gz") {
+        return bytes;
+    }
+    let mut plain = Vec::new();
+    flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).unwrap();
+    plain
 }
 
 /// A line that any good run may hold: the master's notices of a start and of a close. All others a test announces.

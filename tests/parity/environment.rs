@@ -4,8 +4,8 @@ use std::fs;
 
 use super::Theirs::Passes;
 use super::{Scene, scenario};
-use crate::harness::http;
 use crate::harness::processes::Process;
+use crate::harness::{eventually, http};
 
 /// Master, agent and worker of `svc`.
 fn everybody(scene: &Scene<'_>) -> Vec<Process> {
@@ -125,7 +125,9 @@ fn logs_go_where_the_flags_say_seen_from_the_current_directory() {
     scenario(Passes, |scene| {
         scene.start(&["--stdout=logs/out.log", "--stderr=logs/err.log"]).run().exits(0);
         let logs = scene.world.work().join("logs");
-        assert!(fs::read_to_string(logs.join("out.log")).unwrap().contains("[master] egg started on "));
+        eventually("the master's line", || {
+            fs::read_to_string(logs.join("out.log")).unwrap().contains("[master] egg started on ")
+        });
         assert!(logs.join("err.log").is_file());
     });
 }

@@ -6,6 +6,7 @@
 mod blocks;
 mod follow;
 mod last;
+mod ledger;
 mod print;
 mod select;
 mod source;
@@ -62,6 +63,10 @@ pub fn run(flags: &LogsFlags) -> anyhow::Result<Exit> {
     let (lines, grep) = (flags.checked_lines()?, flags.checked_grep()?);
     let span = flags.checked_span(&jiff::Zoned::now())?;
     let uid = super::stop::checked_user(flags.user.as_deref())?;
+    if flags.ledger || flags.reopen {
+        let title = which::chosen(flags, title.as_ref(), uid)?.title;
+        return if flags.reopen { ledger::reopen(&title) } else { ledger::show(&title, flags.json) };
+    }
     let logs = which::find(flags, title.as_ref(), uid)?;
     let look = Printer::look(flags.json);
     let chooses = grep.is_some() || !span.is_all();

@@ -1,11 +1,11 @@
 //! Whose logs: the title that was typed, that of the place, or the only one that is known.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::cli::choice::shown;
+use crate::cli::choice::{Here, shown};
 use crate::error::{Exit, Failure};
+use crate::options::Title;
 use crate::options::flags::LogsFlags;
-use crate::options::{self, Title};
 use crate::state::{Directory, LogFile, Logs, Stream};
 
 /// The logs that are asked for, stdout's first; at least one, each file once.
@@ -13,14 +13,7 @@ use crate::state::{Directory, LogFile, Logs, Stream};
 /// # Errors
 /// Nobody is known who logs there, or it is not clear who is meant.
 pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<LogFile>, Failure> {
-    let known = match Directory::of_uid(uid)? {
-        Some(directory) => directory.logs()?,
-        None => Vec::new(),
-    };
-    let chosen = match title {
-        Some(title) => known.iter().find(|logs| logs.title == *title).ok_or_else(|| unknown(title, &known))?,
-        None => choose(&known, flags.place.as_deref())?,
-    };
+    let chosen = chosen(flags, title, uid)?;
     let name = shown(chosen.title.as_str());
     if chosen.files.is_empty() {
         return Err(Failure::new(Exit::Failed, format!("{name} has no log"))
@@ -45,25 +38,26 @@ pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<Lo
     Ok(wanted)
 }
 
+/// The title that is asked for, among those that are known to log.
+///
+/// # Errors
+/// As [`find`].
+pub fn chosen(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
+    let known = match Directory::of_uid(uid)? {
+        Some(directory) => directory.logs()?,
+        None => Vec::new(),
+    };
+    match title {
+        Some(title) => known.iter().find(|logs| logs.title == *title).cloned().ok_or_else(|| unknown(title, &known)),
+        None => choose(&known, flags.place.as_deref()).cloned(),
+    }
+}
+
 /// Without a title: the application in the place that was typed or in the current directory, by its directory or by the
 /// title it would get; else, if no place was typed, the only one that is known.
 fn choose<'a>(known: &'a [Logs], place: Option<&Path>) -> Result<&'a Logs, Failure> {
-    let cwd = std::env::current_dir().ok();
-    let title = match (place, &cwd) {
-        (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
-        // A package.json that cannot be read is none.
-        (None, Some(cwd)) => options::default_title(None, cwd).ok().flatten(),
-        (None, None) => None,
-    };
-    let directory = match place {
-        Some(place) if place.is_dir() => place.canonicalize().ok(),
-        Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
-        None => cwd,
-    };
-    let is_here = |logs: &&Logs| {
-        title.as_ref() == Some(&logs.title)
-            || logs.base_dir.canonicalize().ok().is_some_and(|dir: PathBuf| directory.as_ref() == Some(&dir))
-    };
+    let here = Here::of(place)?;
+    let is_here = |logs: &&Logs| here.has(logs.title.as_str(), std::slice::from_ref(&logs.base_dir));
     let here: Vec<&Logs> = known.iter().filter(is_here).collect();
     match (&here[..], known) {
         ([one], _) => Ok(one),

@@ -1,17 +1,27 @@
-//! The log files of a detached application: an old file is renamed with a time stamp that never overwrites, a new one is
-//! made. No symlink is followed: whoever may write into the directory must not choose what we write to.
+//! The log files of a start: what an earlier one has left is set aside, new files are made and locked. No symlink is
+//! followed: whoever may write into the directory must not choose what we write to.
 //!
-//! How an old log is named stands in `logger::names`.
+//! The master and the logger get them open; how an old log is named stands in `logger::names`.
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
 use crate::error::{Exit, Failure};
-use crate::logger::shelf;
+use crate::logger::ledger::Ledger;
+use crate::logger::{live, shelf};
+use crate::options::Options;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::{clock, lock, output, proc};
+
+/// How long the logger of a killed master of the same title is waited for, in milliseconds: its members' graces are usually 5 s.
+const LEFT_OVER_MS: u64 = 10_000;
 
 /// The two files, open for reading too: a failed start shows their last lines.
 #[derive(Debug)]
@@ -22,22 +32,104 @@ pub struct LogFiles {
     pub stderr: File,
     /// Are both one file? Then nothing can be told from the size of stderr.
     pub shared: bool,
+    /// What the loggers of this start count in.
+    pub ledger: OwnedFd,
 }
 
-/// Opens both.
+impl LogFiles {
+    /// Has anybody printed to stderr? What a logger has taken counts, wherever it has gone; a device tells nothing.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn stderr_speaks(&self) -> io::Result<bool> {
+        if self.shared {
+            return Ok(false);
+        }
+        // The master gives stdout the first place in the ledger, if it is a file, and stderr the next one.
+        let number = u32::from(self.stdout.metadata()?.is_file());
+        Ok(Ledger::open(self.ledger.try_clone()?).read(number)?.bytes_in > 0 || self.stderr.metadata()?.len() > 0)
+    }
+}
+
+/// Opens both, if there are to be logs. Where a file that was chosen by default is another application's, the options get
+/// one with the title in its name.
 ///
 /// # Errors
 /// A failure that names the path.
-pub fn open(stdout: &Path, stderr: &Path) -> Result<LogFiles, Failure> {
-    let out = open_one(stdout)?;
-    let same = |one: &File| Some((one.metadata().ok()?.dev(), one.metadata().ok()?.ino()));
-    let there = std::fs::symlink_metadata(stderr).ok().map(|meta| (meta.dev(), meta.ino()));
-    let shared = same(&out).is_some() && same(&out) == there;
-    let err = if shared { out.try_clone().map_err(|error| failure(stderr, &error))? } else { open_one(stderr)? };
-    Ok(LogFiles { stdout: out, stderr: err, shared })
+pub fn open(options: &mut Options) -> Result<Option<LogFiles>, Failure> {
+    let Some(logs) = &options.logs else { return Ok(None) };
+    let (stdout_by_default, stderr_by_default) = (logs.stdout_by_default, logs.stderr_by_default);
+    let title = options.title.as_str().to_owned();
+    let out = open_or_beside(&mut options.stdout, stdout_by_default, &title)?;
+    let identity = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let there = std::fs::symlink_metadata(&options.stderr).ok().map(identity);
+    let shared = there.is_some() && there == out.metadata().ok().map(identity);
+    let err = if shared {
+        out.try_clone().map_err(|error| failure(&options.stderr, &error))?
+    } else {
+        open_or_beside(&mut options.stderr, stderr_by_default, &title)?
+    };
+    let ledger = Ledger::create().map_err(|error| failure(&options.stdout, &error))?;
+    Ok(Some(LogFiles { stdout: out, stderr: err, shared, ledger }))
 }
 
-fn open_one(path: &Path) -> Result<File, Failure> {
+fn open_or_beside(path: &mut PathBuf, by_default: bool, title: &str) -> Result<File, Failure> {
+    let opened = match open_one(path)? {
+        Opened::TakenBy(pids) if are_left_over(&pids, title) => open_one(path)?,
+        opened => opened,
+    };
+    let refused = match opened {
+        Opened::Open(file) => return Ok(file),
+        Opened::TakenBy(pids) => taken(path, &pids),
+    };
+    if !by_default {
+        return Err(refused);
+    }
+    let beside = beside(path, title);
+    match open_one(&beside)? {
+        Opened::Open(file) => {
+            output::say(format_args!("{} is another application's: {} is used", path.display(), beside.display()));
+            *path = beside;
+            Ok(file)
+        }
+        Opened::TakenBy(pids) => Err(taken(&beside, &pids)),
+    }
+}
+
+/// Are they loggers of this very title? We have its lock, so their master was killed: they are about to write what is left and
+/// to go, and are waited for.
+fn are_left_over(pids: &[u32], title: &str) -> bool {
+    let wanted = format!("--title={title}");
+    let mut reader = proc::Reader::default();
+    let mut is_ours = |pid: u32| {
+        reader
+            .arguments(pid)
+            .is_ok_and(|mut words| words.nth(1) == Some(b"logger") && words.next() == Some(wanted.as_bytes()))
+    };
+    let pidfds: Vec<Pidfd> = pids.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
+    !pids.is_empty()
+        && pids.iter().all(|pid| is_ours(*pid))
+        && pidfd::wait_all(&pidfds, clock::monotonic_ms() + LEFT_OVER_MS).unwrap_or(false)
+}
+
+/// `master-stdout.log` as `master-TITLE-stdout.log`.
+fn beside(path: &Path, title: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let which = name.strip_prefix("master-").unwrap_or(&name);
+    path.with_file_name(OsString::from(format!("master-{}-{which}", title.replace('/', "_"))))
+}
+
+fn taken(path: &Path, pids: &[u32]) -> Failure {
+    let who = pids.first().map_or_else(String::new, |pid| format!(" (pid {pid})"));
+    failure(path, &io::Error::other(format!("another application writes it{who}")))
+}
+
+enum Opened {
+    Open(File),
+    TakenBy(Vec<u32>),
+}
+
+fn open_one(path: &Path) -> Result<Opened, Failure> {
     if let Some(directory) = path.parent() {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.map_err(|error| failure(directory, &error))?;
@@ -47,18 +139,33 @@ fn open_one(path: &Path) -> Result<File, Failure> {
             let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()));
             return Err(failure.because("it is a symbolic link, and logs follow none").hint("name the file itself"));
         }
-        Ok(meta) if meta.is_file() => shelf::set_aside(path).map(drop).map_err(|error| failure(path, &error))?,
-        Ok(meta) if meta.is_dir() => {
-            let error = io::Error::from_raw_os_error(nix::errno::Errno::EISDIR as i32);
-            return Err(failure(path, &error));
+        Ok(meta) if meta.is_file() => {
+            if let Some(pids) = writers(path) {
+                return Ok(Opened::TakenBy(pids));
+            }
+            shelf::set_aside(path).map_err(|error| failure(path, &error))?;
         }
-        Ok(meta) => return open_device(path, meta.file_type().is_fifo()).map_err(|error| failure(path, &error)),
+        Ok(meta) if meta.is_dir() => return Err(failure(path, &Errno::EISDIR.into())),
+        Ok(meta) => {
+            let opened = open_device(path, meta.file_type().is_fifo());
+            return opened.map(Opened::Open).map_err(|error| failure(path, &error));
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failure(path, &error)),
     }
     let mut options = OpenOptions::new();
-    options.read(true).append(true).create_new(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits());
-    options.open(path).map_err(|error| failure(path, &error))
+    options.read(true).write(true).create_new(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = options.open(path).map_err(|error| failure(path, &error))?;
+    live::lock_alone(&file).map_err(|error| failure(path, &error))?;
+    Ok(Opened::Open(file))
+}
+
+/// Who holds the lock of a live file, if anybody does.
+fn writers(path: &Path) -> Option<Vec<u32>> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+    let is_locked = lock::is_locked(&file).unwrap_or(false);
+    is_locked.then(|| proc::holders_of_lock(&file).unwrap_or_default())
 }
 
 /// A device or a pipe that somebody else reads: written to as it is. A pipe without a reader is an error, not a wait.
@@ -78,7 +185,6 @@ fn failure(path: &Path, error: &io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
 
     fn directory(name: &str) -> PathBuf {
         let path = std::env::temp_dir().join(format!("eggctl-log-files-{name}-{}", std::process::id()));
@@ -87,17 +193,23 @@ mod tests {
     }
 
     #[test]
-    fn a_symlink_is_refused_and_one_file_for_both_is_opened_once() {
+    fn a_symlink_is_refused_and_a_file_that_somebody_writes_is_left_alone() {
         let directory = directory("symlink");
         let link = directory.join("link.log");
         std::os::unix::fs::symlink(directory.join("victim"), &link).unwrap();
-        let refused = open_one(&link).unwrap_err().to_string();
-        let path = directory.join("both.log");
-        let both = open(&path, &path).unwrap();
-        let names = std::fs::read_dir(&directory).unwrap().count();
+        let refused = open_or_beside(&mut link.clone(), false, "t").unwrap_err().to_string();
+        let path = directory.join("master-stdout.log");
+        let first = open_or_beside(&mut path.clone(), true, "first").unwrap();
+        let explicit = open_or_beside(&mut path.clone(), false, "second").unwrap_err().to_string();
+        let mut chosen = path.clone();
+        let second = open_or_beside(&mut chosen, true, "a/b").unwrap();
+        drop((first, second));
+        let mut third = path.clone();
+        drop(open_or_beside(&mut third, true, "third").unwrap());
         std::fs::remove_dir_all(&directory).unwrap();
         assert!(refused.contains("symbolic link"), "{refused}");
-        assert!(both.shared);
-        assert_eq!(names, 2, "the link and the one log");
+        assert!(explicit.contains("another application"), "{explicit}");
+        assert_eq!(chosen, directory.join("master-a_b-stdout.log"));
+        assert_eq!(third, path, "free again");
     }
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::options::flags::StartFlags;
-use crate::options::{self, Options, Surroundings};
+use crate::options::{self, AGENTS_LOG, Options, Surroundings, member_log, spares_log, workers_log};
 use crate::state::{self, Command, Directory, LockOutcome, LogFile, Logs, Record, Stream, TitleLock};
 use crate::sys::crossing::{self, Crossing};
 use crate::sys::inherited::Given;
@@ -24,6 +24,7 @@ use crate::sys::proc::Reader;
 use crate::sys::{cpus, descriptors, inherited, output, sockets};
 
 use super::masters;
+use log_files::LogFiles;
 
 /// Runs the command.
 ///
@@ -45,16 +46,22 @@ pub fn begin(mut options: Options, channel: Option<OwnedFd>, inherited: Vec<Give
     let program = crossing::own_program()?;
     let (directory, lock) = take_title(&options)?;
     make_directories(&options);
+    let logs = log_files::open(&mut options)?;
+    keep_logs(&options, &directory);
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
-    let crossing = Crossing { options: memory, lock: lock.into(), channel, inherited };
+    let ledger = logs.as_ref().map(|logs| logs.ledger.try_clone()).transpose()?;
+    let crossing = Crossing { options: memory, lock: lock.into(), ledger, channel, inherited };
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
     let environment = environment(&options);
-    if options.daemon {
-        let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
-        return start_detached(&options, &directory, &master, crossing);
+    if let Some(logs) = logs {
+        if options.daemon {
+            let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
+            return start_detached(&options, &directory, &master, crossing, &logs);
+        }
+        nix::unistd::dup2_stdout(&logs.stdout)?;
+        nix::unistd::dup2_stderr(&logs.stderr)?;
     }
-    keep_logs(&options, &directory, Vec::new());
     let failed = crossing.exec(&program, &arguments, &environment);
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
@@ -150,8 +157,25 @@ fn make_directories(options: &Options) {
 }
 
 /// Keeps where the logs are for `eggctl logs`. A start goes on without.
-fn keep_logs(options: &Options, directory: &Directory, files: Vec<LogFile>) {
-    if let Err(failure) = directory.write_logs(&Logs::of(options, files)) {
+fn keep_logs(options: &Options, directory: &Directory) {
+    let (mut files, mut others) = (Vec::new(), Vec::new());
+    if let Some(logs) = &options.logs {
+        let mut members: Vec<String> = Vec::new();
+        if logs.per_member {
+            members.extend(options.has_agent().then(|| AGENTS_LOG.to_owned()));
+            members.extend((0..options.workers).map(workers_log));
+            members.extend((0..options.spares).map(spares_log));
+        }
+        let of_members =
+            |path: &Path, which| members.iter().map(move |member| member_log(path, member, which)).collect();
+        let stdouts: Vec<PathBuf> = of_members(&options.stdout, "stdout");
+        let stderrs: Vec<PathBuf> = of_members(&options.stderr, "stderr");
+        files.extend([options.stdout.clone()].into_iter().chain(stdouts));
+        others.extend([options.stderr.clone()].into_iter().chain(stderrs));
+    }
+    let stdouts = files.into_iter().map(|path| LogFile { stream: Stream::Stdout, path });
+    let stderrs = others.into_iter().map(|path| LogFile { stream: Stream::Stderr, path });
+    if let Err(failure) = directory.write_logs(&Logs::of(options, stdouts.chain(stderrs).collect())) {
         output::complain(format_args!("warning: `eggctl logs` will not find the logs of this start: {failure}"));
     }
 }
@@ -171,11 +195,8 @@ fn start_detached(
     directory: &Directory,
     master: &detach::Master<'_>,
     mut crossing: Crossing,
+    logs: &LogFiles,
 ) -> anyhow::Result<Exit> {
-    let logs = log_files::open(&options.stdout, &options.stderr)?;
-    let log = |stream, path: &PathBuf| LogFile { stream, path: path.clone() };
-    let kept = vec![log(Stream::Stdout, &options.stdout), log(Stream::Stderr, &options.stderr)];
-    keep_logs(options, directory, kept);
     let (ours, theirs) = sockets::channel_pair()?;
     crossing.channel = Some(theirs);
     // Held until the tree of a failed start is gone, so that nobody starts the title again before.
@@ -185,7 +206,7 @@ fn start_detached(
     let (stdout, stderr) = (logs.stdout.try_clone()?, logs.stderr.try_clone()?);
     detach::detach(master, stdout, stderr, crossing)?;
     // A wait that fails ends the tree like a start that fails.
-    let waited = wait::wait(options, &logs, ours, &mut tree);
+    let waited = wait::wait(options, logs, ours, &mut tree);
     let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
         story::ready(options, &ready);
@@ -194,5 +215,5 @@ fn start_detached(
     let left = tree.end(&ending, options)?;
     directory.retire_record(&options.title);
     drop(held);
-    Err(story::failure(options, &ending, &logs, tree.master(), left).into())
+    Err(story::failure(options, &ending, logs, tree.master(), left).into())
 }

@@ -15,6 +15,8 @@ use super::wait::Ending;
 
 /// How long the master may take beyond its own graces before it gets KILL.
 const SPARE: Duration = Duration::from_secs(2);
+/// How long a logger may take to write the last lines.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long a process may take to end after KILL (it may be waiting for a disk).
 const AFTER_KILL: Duration = Duration::from_secs(5);
 
@@ -89,13 +91,24 @@ impl Tree {
         self.end_the_rest()
     }
 
-    /// KILL to every child left, until there is none: their orphans come to us one generation after the other.
+    /// KILL to every child left, until there is none: their orphans come to us one generation after the other. The logger of
+    /// a master that was killed is let alone as long as it writes what they have printed.
     fn end_the_rest(&mut self) -> io::Result<Vec<u32>> {
-        let deadline = clock::monotonic_ms() + millis(AFTER_KILL);
+        let begun = clock::monotonic_ms();
+        let (deadline, last_lines) = (begun + millis(AFTER_KILL), begun + millis(LAST_LINES));
         loop {
             self.reap();
             let mut left = proc::children(std::process::id())?;
             left.retain(|pid| !self.foreign.contains(pid));
+            let loggers: Vec<u32> = left.iter().copied().filter(|pid| is_logger(*pid)).collect();
+            if loggers.len() == left.len() && !left.is_empty() && clock::monotonic_ms() < last_lines {
+                let pidfds: Vec<Pidfd> = loggers.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
+                pidfd::wait_all(&pidfds, last_lines)?;
+                continue;
+            }
+            if clock::monotonic_ms() < last_lines {
+                left.retain(|pid| !loggers.contains(pid));
+            }
             if left.is_empty() || clock::monotonic_ms() >= deadline {
                 return Ok(left);
             }
@@ -107,6 +120,11 @@ impl Tree {
             pidfd::wait_all(&pidfds, deadline)?;
         }
     }
+}
+
+fn is_logger(pid: u32) -> bool {
+    let mut reader = proc::Reader::default();
+    reader.arguments(pid).is_ok_and(|mut words| words.nth(1) == Some(b"logger"))
 }
 
 fn millis(length: Duration) -> u64 {

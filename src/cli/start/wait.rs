@@ -214,9 +214,8 @@ impl Waiting<'_> {
         Ok(None)
     }
 
-    /// egg-scripts' rule: something on stderr before everything is ready is a failure. The size is that of our own
-    /// descriptor: a path may be somebody else's by now.
+    /// egg-scripts' rule: something on stderr before everything is ready is a failure.
     fn stderr_speaks(&self) -> io::Result<bool> {
-        Ok(!self.options.ignore_stderr && !self.logs.shared && self.logs.stderr.metadata()?.len() > 0)
+        Ok(!self.options.ignore_stderr && self.logs.stderr_speaks()?)
     }
 }

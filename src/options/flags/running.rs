@@ -167,6 +167,14 @@ pub struct LogsFlags {
     #[arg(long)]
     pub stderr: bool,
 
+    /// What became of the bytes of each log, while the application runs: in, written, dropped; how often a new file began
+    #[arg(long, conflicts_with_all = ["follow", "lines", "since", "until", "grep", "stdout", "stderr", "reopen"])]
+    pub ledger: bool,
+
+    /// Have the log files opened anew, after another program has renamed them
+    #[arg(long, conflicts_with_all = ["follow", "lines", "since", "until", "grep", "stdout", "stderr", "json"])]
+    pub reopen: bool,
+
     /// An object of JSON for each line: stream, file, time (null without one), line (or hex, if it is no UTF-8)
     #[arg(long)]
     pub json: bool,

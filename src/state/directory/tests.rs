@@ -70,7 +70,6 @@ fn record(text: &str) -> Record {
         close_grace_ms: 10_000,
         daemon: true,
         command: None,
-        logs: None,
     }
 }
 

@@ -1,0 +1,263 @@
+//! The master's side of logging: the pipes that members print into, and the logger that empties them into files.
+//!
+//! The master holds both ends of every pipe: a logger that ends leaves everything in them to the next one, and a member that
+//! ends does not end a pipe. Its own stdout and stderr are such ends too.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{SFlag, fstat};
+
+use crate::lifecycle::Role;
+use crate::logger::orders::Order;
+use crate::options::{AGENTS_LOG, LogOptions, Options, member_log, spares_log, workers_log};
+use crate::sys::descriptors::OpenFiles;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::spawn::{self, Output};
+use crate::sys::{clock, crossing, descriptors, pipes, sockets};
+
+/// A logger that lived less than this is not replaced at once, in milliseconds.
+const SHORT_LIFE_MS: u64 = 100;
+/// How long until it is, at first and at most, in milliseconds: twice as long after each short life.
+const FIRST_BACK_OFF_MS: u64 = 50;
+const LONGEST_BACK_OFF_MS: u64 = 5_000;
+/// How long the master waits at its end for the logger to write what is left, in milliseconds.
+const LAST_WAIT_MS: u64 = 2_000;
+
+/// Everything about logging, while there is any.
+#[derive(Debug)]
+pub struct Logging {
+    options: LogOptions,
+    close_grace_ms: u64,
+    title: String,
+    /// The common logs: those of members lie beside them.
+    paths: (PathBuf, PathBuf),
+    ledger: OwnedFd,
+    streams: Vec<Stream>,
+    /// The numbers of the streams that the master prints into, and members who have none of their own.
+    common: (Option<usize>, Option<usize>),
+    /// Those of members' own.
+    own: BTreeMap<(String, &'static str), usize>,
+    logger: Option<Logger>,
+    short_lives: u32,
+    respawn_ms: Option<u64>,
+}
+
+/// A pipe and where it is emptied into.
+#[derive(Debug)]
+struct Stream {
+    path: PathBuf,
+    read: OwnedFd,
+    write: OwnedFd,
+    /// The file, open and locked, until a logger has it.
+    file: Option<OwnedFd>,
+    /// Has a logger been told to set aside what was there before?
+    is_begun: bool,
+}
+
+/// The logger that lives now.
+#[derive(Debug)]
+struct Logger {
+    pid: u32,
+    pidfd: Pidfd,
+    channel: OwnedFd,
+    spawned_ms: u64,
+}
+
+impl Logging {
+    /// Puts pipes in the place of stdout and stderr, where those are files. `None` when the options want no logs, or when
+    /// neither is a file.
+    ///
+    /// # Errors
+    /// No descriptors.
+    pub fn stand(options: &Options, ledger: Option<OwnedFd>) -> io::Result<Option<Self>> {
+        let (Some(logs), Some(ledger)) = (&options.logs, ledger) else { return Ok(None) };
+        let mut logging = Logging {
+            options: logs.clone(),
+            close_grace_ms: options.worker_close_grace_ms.max(options.agent_close_grace_ms),
+            title: options.title.as_str().to_owned(),
+            paths: (options.stdout.clone(), options.stderr.clone()),
+            ledger,
+            streams: Vec::new(),
+            common: (None, None),
+            own: BTreeMap::new(),
+            logger: None,
+            short_lives: 0,
+            respawn_ms: None,
+        };
+        let (stdout, stderr) = (file_of(io::stdout())?, file_of(io::stderr())?);
+        let shared = stdout.is_some() && stdout == stderr;
+        if stdout.is_some() {
+            let number = logging.add(options.stdout.clone(), Some(descriptors::duplicate_from(io::stdout(), 0)?))?;
+            logging.common.0 = Some(number);
+        }
+        if shared {
+            logging.common.1 = logging.common.0;
+        } else if stderr.is_some() {
+            let number = logging.add(options.stderr.clone(), Some(descriptors::duplicate_from(io::stderr(), 0)?))?;
+            logging.common.1 = Some(number);
+        }
+        // An end of the master's own never waits.
+        if let Some(end) = logging.end_of(logging.common.0, true)? {
+            nix::unistd::dup2_stdout(end)?;
+        }
+        if let Some(end) = logging.end_of(logging.common.1, true)? {
+            nix::unistd::dup2_stderr(end)?;
+        }
+        Ok((!logging.streams.is_empty()).then_some(logging))
+    }
+
+    fn add(&mut self, path: PathBuf, file: Option<OwnedFd>) -> io::Result<usize> {
+        let (read, write) = pipes::large_pipe()?;
+        let is_begun = file.is_some();
+        self.streams.push(Stream { path, read, write, file, is_begun });
+        Ok(self.streams.len() - 1)
+    }
+
+    fn end_of(&self, number: Option<usize>, non_blocking: bool) -> io::Result<Option<OwnedFd>> {
+        let stream = number.and_then(|number| self.streams.get(number));
+        stream.map(|stream| pipes::another_end(&stream.write, non_blocking)).transpose()
+    }
+
+    /// What a member of this role is to print into: ends of pipes that it shares no flags of with anybody.
+    ///
+    /// # Errors
+    /// No descriptors.
+    pub fn output_of(&mut self, role: Role) -> io::Result<Output> {
+        let (mut stdout, mut stderr) = self.common;
+        if self.options.per_member {
+            let name = match role {
+                Role::Agent => AGENTS_LOG.to_owned(),
+                Role::Worker { slot, .. } => workers_log(slot),
+                Role::Spare { place, .. } => spares_log(place),
+            };
+            let (for_stdout, for_stderr) = self.paths.clone();
+            stdout = stdout.map(|_| self.own_stream(&name, "stdout", &for_stdout)).transpose()?;
+            stderr = stderr.map(|_| self.own_stream(&name, "stderr", &for_stderr)).transpose()?;
+        }
+        Ok(Output { stdout: self.end_of(stdout, false)?, stderr: self.end_of(stderr, false)? })
+    }
+
+    fn own_stream(&mut self, name: &str, which: &'static str, common: &Path) -> io::Result<usize> {
+        if let Some(number) = self.own.get(&(name.to_owned(), which)) {
+            return Ok(*number);
+        }
+        let number = self.add(member_log(common, name, which), None)?;
+        self.own.insert((name.to_owned(), which), number);
+        self.tell_stream(number);
+        Ok(number)
+    }
+
+    /// Spawns a logger and tells it everything; `members` are those that live.
+    ///
+    /// # Errors
+    /// The kernel's, of the fork or of the exec.
+    pub fn spawn_logger<'a>(
+        &mut self,
+        open_files: OpenFiles,
+        members: impl Iterator<Item = (u32, &'a Pidfd)>,
+    ) -> io::Result<()> {
+        self.respawn_ms = None;
+        let arguments = ["logger".into(), format!("--title={}", self.title).into()];
+        let mut unset = vec!["NODE_CHANNEL_FD"];
+        unset.extend(crossing::MASTERS_OWN);
+        let spawned_ms = clock::monotonic_ms();
+        let spawned =
+            spawn::spawn_own_program(&arguments, &unset, open_files).inspect_err(|_| self.back_off(spawned_ms))?;
+        let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| {
+            spawn::end_unwatched(spawned.pid);
+            self.back_off(spawned_ms);
+        })?;
+        self.logger = Some(Logger { pid: spawned.pid, pidfd, channel: spawned.channel, spawned_ms });
+        let begin = Order::Begin { options: self.options.clone(), close_grace_ms: self.close_grace_ms };
+        self.tell(&begin, Some(self.ledger.as_fd()));
+        for number in 0..self.streams.len() {
+            self.tell_stream(number);
+        }
+        for (pid, pidfd) in members {
+            self.tell_member(pid, pidfd);
+        }
+        Ok(())
+    }
+
+    /// A member has been spawned. (That it has ended the logger sees by itself.)
+    pub fn tell_member(&self, pid: u32, pidfd: &Pidfd) {
+        self.tell(&Order::Member { pid }, Some(pidfd.as_fd()));
+    }
+
+    /// Somebody has renamed the files.
+    pub fn reopen(&self) {
+        self.tell(&Order::Reopen, None);
+    }
+
+    fn tell_stream(&mut self, number: usize) {
+        let Some(stream) = self.streams.get_mut(number).filter(|_| self.logger.is_some()) else { return };
+        let (path, set_aside) = (stream.path.clone().into(), !std::mem::replace(&mut stream.is_begun, true));
+        let file = stream.file.take();
+        let order = Order::Stream { number: u32::try_from(number).unwrap_or(u32::MAX), path, set_aside };
+        if let Some(stream) = self.streams.get(number) {
+            self.tell(&order, Some(stream.read.as_fd()));
+        }
+        if let Some(file) = file {
+            self.tell(&Order::File, Some(file.as_fd()));
+        }
+    }
+
+    /// What a logger does not take (it has hung for hundreds of orders on a dead disk) it is never told: the next one is.
+    fn tell(&self, order: &Order, descriptor: Option<std::os::fd::BorrowedFd<'_>>) {
+        if let Some(logger) = &self.logger {
+            let _ = sockets::send(logger.channel.as_fd(), &[&order.line()], descriptor);
+        }
+    }
+
+    /// Is this the logger?
+    #[must_use]
+    pub fn is_logger(&self, pid: u32) -> bool {
+        self.logger.as_ref().is_some_and(|logger| logger.pid == pid)
+    }
+
+    /// The logger has ended: when is the next one to be spawned?
+    pub fn logger_ended(&mut self, now_ms: u64) {
+        if let Some(dead) = self.logger.take() {
+            if now_ms >= dead.spawned_ms + SHORT_LIFE_MS {
+                self.short_lives = 0;
+                self.respawn_ms = Some(now_ms);
+            } else {
+                self.back_off(now_ms);
+            }
+        }
+    }
+
+    fn back_off(&mut self, now_ms: u64) {
+        let length = FIRST_BACK_OFF_MS << self.short_lives.min(10);
+        self.short_lives += 1;
+        self.respawn_ms = Some(now_ms + length.min(LONGEST_BACK_OFF_MS));
+    }
+
+    /// When the next logger is to be spawned.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<u64> {
+        self.respawn_ms
+    }
+
+    /// The master ends and nobody prints any more: the logger writes what is left and ends too.
+    pub fn leave(self) {
+        let Ok(nothing) = descriptors::placeholder() else { return };
+        let _ = nix::unistd::dup2_stdout(&nothing);
+        let _ = nix::unistd::dup2_stderr(&nothing);
+        drop(self.streams);
+        if let Some(Logger { pidfd, channel, .. }) = self.logger {
+            drop(channel);
+            drop(pidfd::wait_all([&pidfd], clock::monotonic_ms() + LAST_WAIT_MS));
+        }
+    }
+}
+
+/// Device and inode of a stream that is a regular file.
+fn file_of(stream: impl AsFd) -> io::Result<Option<(u64, u64)>> {
+    let stat = fstat(stream)?;
+    let is_file = SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == SFlag::S_IFREG;
+    Ok(is_file.then_some((stat.st_dev, stat.st_ino)))
+}

@@ -1,0 +1,354 @@
+//! The logger: a process of its own between the members and their files. Nothing is lost, nothing is doubled, whoever dies.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use crate::harness::processes::{self, Process};
+use crate::harness::{World, eventually, http, read_log, world};
+
+/// The logger of this application, and only it.
+#[track_caller]
+pub fn logger(world: &World) -> u32 {
+    let loggers = loggers(world);
+    assert_eq!(loggers.len(), 1, "{loggers:?}");
+    loggers[0].pid
+}
+
+/// Every logger.
+pub fn loggers(world: &World) -> Vec<Process> {
+    world.alive().into_iter().filter(|process| process.args.get(1).is_some_and(|word| word == "logger")).collect()
+}
+
+/// Asks a worker to print lines, and waits until they are in its pipe.
+pub fn print(port: u16, tag: &str, from: usize, count: usize, width: usize) {
+    let path = format!("/lines?tag={tag}&from={from}&count={count}&width={width}");
+    assert_eq!(http::get(port, &path).status, 200);
+}
+
+/// The lines of a tag in a text: their numbers, in order.
+pub fn numbers(text: &[u8], tag: &str) -> Vec<usize> {
+    let text = String::from_utf8_lossy(text);
+    let numbered = |line: &str| {
+        let mut words = line.split(' ');
+        (words.next() == Some(tag)).then(|| words.next().unwrap().parse().unwrap())
+    };
+    text.lines().filter_map(numbered).collect()
+}
+
+/// Fails unless these are all numbers below `count`, once each, in order.
+#[track_caller]
+pub fn all_once(found: &[usize], count: usize) {
+    let missing: Vec<_> = (0..count).filter(|number| found.binary_search(number).is_err()).take(5).collect();
+    assert_eq!(found.len(), count, "missing: {missing:?}");
+    assert!(found.iter().copied().eq(0..count), "out of order");
+}
+
+#[test]
+fn every_line_before_an_exit_and_before_an_uncaught_exception_arrives_as_in_a_file() {
+    world(|world| {
+        world.expect_in_log("");
+        let ends = [("exits", "process.exit(3)"), ("throws", "throw new Error('uncaught')")];
+        for (name, end) in ends {
+            let program = format!(
+                "for (let i = 0; i < 20000; i++) console.log('line ' + i + ' ' + 'x'.repeat(i % 97));\n\
+                 for (let i = 0; i < 2000; i++) console.error('error ' + i);\n{end};\n"
+            );
+            let application = world.directory(name, &[("app.js", &program), ("package.json", r#"{"name":"p"}"#)]);
+            let (out, err) = (world.work().join("out"), world.work().join("err"));
+            let alone = Command::new("node")
+                .arg(application.join("app.js"))
+                .stdout(fs::File::create(&out).unwrap())
+                .stderr(fs::File::create(&err).unwrap())
+                .status()
+                .unwrap();
+            assert!(!alone.success());
+            let flags = ["start", "--daemon", "--title=svc", "--workers=1", "--ignore-stderr"];
+            world.eggctl(&flags).arg(&application).run().fails(1);
+            let without_master = |log: Vec<u8>| -> Vec<u8> {
+                let lines = log.split_inclusive(|byte| *byte == b'\n');
+                lines.filter(|line| !String::from_utf8_lossy(line).contains(" [master] ")).flatten().copied().collect()
+            };
+            let logged = without_master(read_log(&world.stdout_log()));
+            assert!(logged == fs::read(out).unwrap(), "{name}: stdout differs, {} bytes", logged.len());
+            let logged = without_master(read_log(&world.stderr_log()));
+            assert!(logged == fs::read(err).unwrap(), "{name}: stderr differs, {} bytes", logged.len());
+        }
+    });
+}
+
+#[test]
+fn a_new_log_begins_at_a_size_and_no_line_is_cut() {
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        let flags = ["--workers=1", "--log-max-size=64K", "--log-keep=1000"];
+        world.start("svc", port).args(flags).run().exits(0);
+        print(port, "a", 0, 20_000, 100);
+        world.stop("svc");
+        all_once(&numbers(&world.whole_log(&world.stdout_log()), "a"), 20_000);
+        let directory = world.home().join("logs");
+        let mut old = 0;
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let text = read_log(&entry.path());
+            assert!(text.is_empty() || text.ends_with(b"\n"), "{}", entry.path().display());
+            assert!(text.len() < 64 * 1024 + 200, "{}: {}", entry.path().display(), text.len());
+            old += usize::from(entry.file_name().to_string_lossy().starts_with("master-stdout.log."));
+        }
+        assert!((33..=36).contains(&old), "{old} old logs");
+    });
+}
+
+#[test]
+fn a_killed_logger_is_replaced_at_once() {
+    world(|world| {
+        world.expect_in_log("the logger died (signal: SIGKILL), a new one takes over");
+        world.expect_in_log("after");
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let first = logger(world);
+        // A logger of some age: one that dies at its birth waits a moment.
+        thread::sleep(Duration::from_millis(150));
+        processes::signal(first, Signal::SIGKILL);
+        let killed = Instant::now();
+        eventually("another logger", || loggers(world).iter().any(|logger| logger.pid != first));
+        assert!(killed.elapsed() < Duration::from_millis(100), "{:?}", killed.elapsed());
+        http::get(port, "/print?text=after");
+        world.log_says("after");
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        world.start("svc", port).args(["--workers=1", "--log-max-size=64K"]).run().exits(0);
+        for round in 0..3 {
+            print(port, "a", round * 2_000, 2_000, 100);
+            eventually("a logger", || loggers(world).len() == 1);
+            processes::signal(logger(world), Signal::SIGKILL);
+        }
+        eventually("all is written", || numbers(&world.whole_log(&world.stdout_log()), "a").len() == 6_000);
+        let expected = world.whole_log(&world.stdout_log()).len() as u64;
+        let ledger = || -> Vec<serde_json::Value> {
+            let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
+            outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        };
+        eventually("the ledger", || ledger().len() == 2 && ledger()[0]["bytesWritten"] == expected);
+        let stdout = &ledger()[0];
+        assert_eq!(stdout["bytesIn"], expected);
+        assert_eq!(stdout["bytesDropped"], 0);
+        assert!(stdout["rotations"].as_u64().unwrap() >= 9, "{stdout}");
+        world.eggctl(&["logs", "--title=svc", "--ledger"]).run().says("rotations");
+        world.stop("svc");
+        world.eggctl(&["logs", "--title=svc", "--ledger"]).run().fails(3).says("does not run");
+    });
+}
+
+/// Members write numbered lines at full speed, logs rotate and are compressed, and the logger is killed at random.
+#[test]
+fn no_line_is_lost_or_doubled_while_the_logger_is_killed_at_random() {
+    let rotations = if std::env::var_os("EGGCTL_LONG").is_some() { 1_000 } else { 100 };
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        let flags = ["--log-max-size=256K", "--log-keep=100000", "--log-keep-bytes=100G"];
+        world.start("svc", port).args(flags).run().exits(0);
+        let master = world.master("svc");
+        print(port, "warm", 0, 10_000, 100);
+        eventually("the logger stands", || loggers(world).len() == 1);
+        let before = (resident(master), resident(logger(world)));
+        let lines = rotations * 256 * 1024 / 2 / 110;
+        let writers: Vec<_> = ["a", "b"]
+            .map(|tag| {
+                thread::spawn(move || {
+                    let step = 5_000;
+                    for from in (0..lines).step_by(step) {
+                        print(port, tag, from, step.min(lines - from), 100);
+                    }
+                })
+            })
+            .into_iter()
+            .collect();
+        let mut kills = 0;
+        let mut seed = u64::from(std::process::id()) | 1;
+        while writers.iter().any(|writer| !writer.is_finished()) {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            thread::sleep(Duration::from_micros(seed % 60_000));
+            if let [logger] = &loggers(world)[..] {
+                processes::signal(logger.pid, Signal::SIGKILL);
+                kills += 1;
+            }
+        }
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        eventually("the logger stands", || loggers(world).len() == 1);
+        let after = (resident(master), resident(logger(world)));
+        world.stop("svc");
+        let log = world.whole_log(&world.stdout_log());
+        eprintln!(
+            "note: {kills} kills, {lines} lines of each, {} bytes; RSS in KiB {before:?} -> {after:?}",
+            log.len()
+        );
+        for tag in ["a", "b"] {
+            all_once(&numbers(&log, tag), lines);
+        }
+        assert!(kills > 5, "{kills}");
+        assert!(after.0 < before.0 + 1024 && after.1 < before.1 + 1024, "{before:?} {after:?}");
+    });
+}
+
+/// Resident memory in KiB.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_logger_writes_what_is_left_when_the_master_is_killed_and_ends_who_stays() {
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        let typed = world.start("svc", port).env("AGENT_TERM", "ignore").env("EGG_MASTER_CLOSE_TIMEOUT", "500");
+        typed.env("AGENT", "stay").run().exits(0);
+        let (master, logger) = (world.master("svc"), logger(world));
+        // While nothing is moved, the pipe fills.
+        processes::signal(logger, Signal::SIGSTOP);
+        print(port, "last", 0, 3_000, 100);
+        processes::signal(master, Signal::SIGKILL);
+        processes::signal(logger, Signal::SIGCONT);
+        eventually("everybody has gone", || world.alive().is_empty());
+        all_once(&numbers(&read_log(&world.stdout_log()), "last"), 3_000);
+        assert!(!world.events_of("term").is_empty(), "who stayed was told TERM first");
+    });
+}
+
+#[test]
+fn a_start_right_after_a_kill_waits_for_the_logger_that_was_left_and_has_the_same_files() {
+    world(|world| {
+        world.expect_in_log("");
+        let typed = world.start("svc", world.port()).env("AGENT_TERM", "ignore").env("EGG_MASTER_CLOSE_TIMEOUT", "500");
+        typed.env("AGENT", "stay").run().exits(0);
+        processes::signal(world.master("svc"), Signal::SIGKILL);
+        let outcome = world.start("svc", world.port()).run();
+        outcome.exits(0);
+        outcome.does_not_say("another application");
+        assert_eq!(loggers(world).len(), 1);
+        world.stop("svc");
+        assert!(contains(&read_log(&world.stdout_log()), "exit with code:0"));
+    });
+}
+
+#[test]
+fn each_member_may_have_a_log_of_its_own() {
+    world(|world| {
+        world.expect_in_log("from ");
+        world.expect_in_log("dies");
+        world.expect_a_death();
+        let port = world.port();
+        let typed = world.start("svc", port).args(["--log-per-member", "--ignore-stderr"]);
+        typed.env("WORKER", "stderr:from a worker").env("AGENT", "stdout:from the agent").run().exits(0);
+        let log = |name: &str| String::from_utf8(read_log(&world.home().join("logs").join(name))).unwrap();
+        eventually("the agent's line", || log("agent-stdout.log") == "from the agent\n");
+        for name in ["worker-1-stderr.log", "worker-2-stderr.log"] {
+            eventually("a worker's line", || log(name) == "from a worker\n");
+        }
+        assert!(!log("master-stdout.log").contains("from the agent"));
+        let worker = world.workers(world.master("svc"))[0];
+        processes::signal(worker, Signal::SIGKILL);
+        eventually("the slot keeps its log", || log("worker-1-stderr.log") == "from a worker\nfrom a worker\n");
+        eventually("the new member is ready", || world.workers(world.master("svc")).len() == 2);
+        world.stop("svc");
+        assert!(log("master-stdout.log").contains("exit with code:0"), "{}", log("master-stdout.log"));
+    });
+}
+
+#[test]
+fn the_foreground_logs_into_files_when_it_is_told_to() {
+    world(|world| {
+        world.expect_in_log("seen");
+        let port = world.port();
+        let foreground = world.foreground("svc", port).arg("--log-to-files").spawn();
+        world.log_says(" started");
+        eventually("it answers", || http::try_get(port, "/print?text=seen").is_ok());
+        world.log_says("seen");
+        world.stop("svc");
+        let outcome = foreground.finish();
+        assert_eq!(outcome.stdout, "");
+        outcome.exits(0);
+    });
+}
+
+#[test]
+fn a_second_title_gets_files_of_its_own_and_says_so() {
+    world(|world| {
+        world.expect_in_log("one");
+        world.expect_in_log("two");
+        let (first, second) = (world.port(), world.port());
+        world.start("one", first).run().exits(0);
+        let beside = world.home().join("logs/master-two-stdout.log");
+        world.start("two", second).run().exits(0).says(beside.to_str().unwrap()).says("another application's");
+        http::get(first, "/print?text=one");
+        http::get(second, "/print?text=two");
+        eventually("each in its own", || {
+            let (one, two) = (read_log(&world.stdout_log()), read_log(&beside));
+            contains(&one, "one\n") && contains(&two, "two\n") && !contains(&one, "two\n")
+        });
+        let taken = world.stdout_log();
+        let named = world.start("three", world.port()).arg(format!("--stdout={}", taken.display())).run();
+        named.fails(1).says(taken.to_str().unwrap()).says("another application");
+        world.stop("one");
+        world.stop("two");
+    });
+}
+
+pub fn contains(text: &[u8], words: &str) -> bool {
+    String::from_utf8_lossy(text).contains(words)
+}
+
+#[test]
+fn an_idle_logger_and_its_master_never_wake_up() {
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        world.log_says("fixture started");
+        let (master, logger) = (world.master("svc"), logger(world));
+        let switches = |pid: u32| {
+            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned).collect::<Vec<_>>()
+        };
+        // What the start has set in motion comes to rest first.
+        let mut before = Vec::new();
+        eventually("rest", || {
+            thread::sleep(Duration::from_millis(300));
+            let now = [switches(master), switches(logger)].concat();
+            std::mem::replace(&mut before, now.clone()) == now
+        });
+        thread::sleep(Duration::from_secs(3));
+        assert_eq!([switches(master), switches(logger)].concat(), before);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn the_logger_is_one_of_the_tree_and_small() {
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        let logger = logger(world);
+        let children: BTreeMap<u32, u32> =
+            world.alive().into_iter().map(|process| (process.pid, process.parent)).collect();
+        assert_eq!(children[&logger], world.master("svc"));
+        assert!(resident(logger) < 8 * 1024, "{} KiB", resident(logger));
+        assert!(Path::new(&format!("/proc/{logger}")).exists());
+        world.stop("svc");
+        world.nobody_is_left();
+    });
+}
