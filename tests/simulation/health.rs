@@ -31,7 +31,7 @@ impl World {
         (agents > 0 || !self.policy.agent || boots(true)) && (workers > 0 || boots(false))
     }
 
-    /// Somebody is ready, if only for the moment before the operation that brought it gives up.
+    /// Somebody has become ready, if only for the moment before a deadline of this very millisecond takes it away again.
     pub fn judge_up(&mut self) {
         let (agents, workers) = self.serving();
         if workers > 0 && (agents > 0 || !self.policy.agent) {

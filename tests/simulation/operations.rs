@@ -115,8 +115,6 @@ impl World {
         for next in op.nexts.iter_mut().filter(|next| Some(next.id) == ready) {
             next.ready = true;
         }
-        self.judge_up();
-        let Some(op) = &mut self.judge.operations.op else { return };
         let all = op.wanting.iter().all(|role| op.nexts.iter().any(|next| next.role == *role && next.ready));
         if !op.rolling && !all {
             return;

@@ -174,6 +174,7 @@ impl World {
                 }
                 self.judge_seats(Some(id));
                 self.tell(Event::Ready(id), coverage)?;
+                self.judge_up();
             }
             Move::AtGate(id) => {
                 self.mark(id, |process, _| process.at_gate = true);
