@@ -54,19 +54,23 @@ mod tests {
 
     use super::*;
 
+    fn utc(text: &str) -> Zoned {
+        text.parse::<Timestamp>().unwrap().to_zoned(TimeZone::UTC)
+    }
+
     fn after_text(every: Every, now: &str) -> String {
-        let now: Zoned = now.parse().unwrap();
+        let now = utc(now);
         after(every, &now).unwrap().to_zoned(now.time_zone().clone()).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
     #[test]
     fn the_next_hour_day_and_week_begin_where_the_wall_clock_says() {
-        let now = "2026-11-21T05:59:59+00:00[UTC]";
+        let now = "2026-11-21T05:59:59Z";
         assert_eq!(after_text(Every::Hour, now), "2026-11-21 06:00");
         assert_eq!(after_text(Every::Day, now), "2026-11-22 00:00");
         assert_eq!(after_text(Every::Week, now), "2026-11-23 00:00", "the 21st is a Saturday");
-        assert_eq!(after_text(Every::Week, "2026-11-23T00:00:00+00:00[UTC]"), "2026-11-30 00:00");
-        assert_eq!(after(Every::Never, &now.parse().unwrap()), None);
+        assert_eq!(after_text(Every::Week, "2026-11-23T00:00:00Z"), "2026-11-30 00:00");
+        assert_eq!(after(Every::Never, &utc(now)), None);
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Command {
     /// Stop a running application and wait until nothing of it is left
     Stop(StopFlags),
     /// Stop a running application, and start it as it was started, with what is typed here over it
-    Restart(RestartFlags),
+    Restart(Box<RestartFlags>),
     /// Replace the workers of a running application by new ones, without losing a request
     Reload(ReloadFlags),
     /// Change the number of workers of a running application

@@ -85,7 +85,7 @@ fn dispatch_is_the_flag_then_nodes_variable_then_the_setting() {
     assert_eq!(dispatch(shared, &[], &policy("rr")), Ok(DispatchPolicy::RoundRobin));
     assert_eq!(
         dispatch(plain, &["--dispatch=rr"], &[]),
-        Err("dispatch: `rr` is not `round-robin` or `shared` (from --dispatch)".into())
+        Err("dispatch: `rr` is not what it takes: `round-robin` or `shared` (from --dispatch)".into())
     );
 }
 
