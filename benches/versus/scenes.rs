@@ -148,22 +148,25 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 pub fn master(who: Contestant) -> i32 {
-    let is_master = |pid: i32| {
-        let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<String> = line.split('\0').map(str::to_owned).collect();
-        who.is_master(&words)
-    };
-    let found: Vec<i32> = processes().into_iter().map(|(pid, _)| pid).filter(|pid| is_master(*pid)).collect();
+    let pids = processes().into_iter().map(|(pid, _)| pid);
+    let found: Vec<i32> = pids.filter(|pid| who.is_master(&words(*pid))).collect();
     assert_eq!(found.len(), 1, "masters of {}: {found:?}", who.name());
     found[0]
 }
 
-/// The children of a master, the eldest first: the agent, then the workers.
+/// The children of a master but for its logger, the eldest first: the agent, then the workers.
 pub fn members(master: i32) -> Vec<i32> {
-    let mut members: Vec<i32> =
-        processes().into_iter().filter(|(_, parent)| *parent == master).map(|(pid, _)| pid).collect();
+    let is_member = |pid: &i32| words(*pid).get(1).is_none_or(|word| word != "logger");
+    let children = processes().into_iter().filter(|(_, parent)| *parent == master).map(|(pid, _)| pid);
+    let mut members: Vec<i32> = children.filter(is_member).collect();
     members.sort_unstable();
     members
+}
+
+/// The command line of a process; empty when it has gone.
+fn words(pid: i32) -> Vec<String> {
+    let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split('\0').map(str::to_owned).collect()
 }
 
 /// CPU that a living process has used, to the nanosecond.
