@@ -144,8 +144,9 @@ impl World {
             }
             Role::Agent | Role::Worker { .. } => {
                 let is_due = now == due || due < now && (now == room || late);
-                if account.holder.is_some() || !refork || !is_due {
-                    must!(role != Role::Agent, "an agent at {now}, which was due at {due}");
+                // A slot that is due while the window is full waits for room: who is spawned for it now is an operation's.
+                if account.holder.is_some() || !refork || !is_due || now < room {
+                    must!(role != Role::Agent, "an agent at {now}, due at {due}, with room at {room}");
                     return Ok(false);
                 }
             }
