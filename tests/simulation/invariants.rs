@@ -355,6 +355,7 @@ impl World {
         let untouched = process.termed_at.is_none() && !process.asked_to_drain;
         let ready = process.ready && process.open && untouched;
         must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
+        must!(!ready || !matches!(process.role, Role::Spare { .. }), "a spare serves: {process:?}");
         // While running, a killed member is waited for as long as it takes.
         let waits = process.at_gate && !process.let_in && process.open && untouched;
         let passing = !ready && !waits && (process.killed_at.is_none() || phase > Phase::Running);
