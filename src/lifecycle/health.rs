@@ -42,7 +42,7 @@ impl Lifecycle {
             return;
         }
         let ready = |is_wanted: fn(Role) -> bool| {
-            self.slots.iter().filter(|slot| is_wanted(slot.role) && slot.is_ready()).count()
+            self.lives().filter(|member| is_wanted(member.role) && member.is_ready()).count()
         };
         let exits = self.policy.exit_when_down;
         actions.push(Action::Notice(Notice::Down {
@@ -58,10 +58,11 @@ impl Lifecycle {
         }
     }
 
-    /// Of the agent and the workers as a whole: whose slots have nobody who is ready.
+    /// Of the agent and the workers as a whole: whose slots have nobody who is ready, not even behind the seat: who was let
+    /// in serves, and takes the seat when its generation is complete.
     fn missing(&self) -> impl Iterator<Item = Vec<&Slot>> {
         let (agent, workers): (Vec<&Slot>, Vec<&Slot>) = self.slots.iter().partition(|slot| slot.role == Role::Agent);
-        [agent, workers].into_iter().filter(|slots| !slots.is_empty() && !slots.iter().any(|slot| slot.is_ready()))
+        [agent, workers].into_iter().filter(|slots| !slots.is_empty() && !slots.iter().any(|slot| slot.serves()))
     }
 
     /// A master that would give up waits for those that began to boot in time: an application that takes a minute to load

@@ -71,6 +71,11 @@ impl Slot {
         self.member().is_some_and(Member::is_ready)
     }
 
+    /// Is somebody ready here, in the seat or behind it?
+    pub fn serves(&self) -> bool {
+        self.is_ready() || self.next.as_ref().is_some_and(Member::is_ready)
+    }
+
     fn holds(&self, id: MemberId) -> bool {
         self.member().is_some_and(|member| member.id == id)
     }

@@ -2,19 +2,17 @@
 
 use eggctl::lifecycle::Role;
 
-use super::world::{Verdict, World};
+use super::world::{Process, Verdict, World};
 
 impl World {
-    /// How many agents and workers serve: those who are ready in their seats, and the workers that a scale has just added,
-    /// whose seats are given when it is over.
+    /// How many agents and workers serve, in their seats or, let in by an operation, about to take them.
     pub fn serving(&self) -> (usize, usize) {
-        let (agents, workers) = self.ready();
-        let added = self.processes.iter().filter(|process| {
-            let serves = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
-            let is_worker = matches!(process.role, Role::Worker { .. });
-            serves && is_worker && !self.judge.seats().any(|seat| seat.role == process.role && seat.holder.is_some())
-        });
-        (agents, workers + added.count())
+        let serves = |process: &&Process| {
+            process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain
+        };
+        let (agents, workers): (Vec<_>, Vec<_>) =
+            self.processes.iter().filter(serves).partition(|process| process.role == Role::Agent);
+        (agents.len(), workers.len())
     }
 
     /// Has everything that is missing (the agent, any worker) somebody who began to boot within the 30 s?

@@ -144,8 +144,9 @@ impl World {
             }
             Role::Agent | Role::Worker { .. } => {
                 let is_due = now == due || due < now && (now == room || late);
-                if account.holder.is_some() || !refork || !is_due {
-                    must!(role != Role::Agent, "an agent at {now}, which was due at {due}");
+                // A slot that is due while the window is full waits for room: who is spawned for it now is an operation's.
+                if account.holder.is_some() || !refork || !is_due || now < room {
+                    must!(role != Role::Agent, "an agent at {now}, due at {due}, with room at {room}");
                     return Ok(false);
                 }
             }
@@ -354,6 +355,7 @@ impl World {
         let untouched = process.termed_at.is_none() && !process.asked_to_drain;
         let ready = process.ready && process.open && untouched;
         must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
+        must!(!ready || !matches!(process.role, Role::Spare { .. }), "a spare serves: {process:?}");
         // While running, a killed member is waited for as long as it takes.
         let waits = process.at_gate && !process.let_in && process.open && untouched;
         let passing = !ready && !waits && (process.killed_at.is_none() || phase > Phase::Running);

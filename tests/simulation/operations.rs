@@ -63,9 +63,11 @@ impl Op {
 }
 
 impl World {
-    /// A ready worker was lost by a fault.
-    pub fn fault_takes_one(&mut self) {
-        if let Some(op) = &mut self.judge.operations.op {
+    /// A ready worker was lost by a fault: one fewer may serve, unless it had no seat yet.
+    pub fn fault_takes_one(&mut self, id: MemberId) {
+        if let Some(op) = &mut self.judge.operations.op
+            && op.nexts.iter().all(|next| next.id != id)
+        {
             op.floor = op.floor.saturating_sub(1);
         }
     }

@@ -77,8 +77,8 @@ pub enum Ask {
 /// How long every operation here waits for members.
 pub const PATIENCE: Patience = Patience { boot_grace_ms: 9_000, drain_grace_ms: 6_000 };
 
-/// The moves that led somewhere, the last one first.
-pub struct Trail(pub Option<Rc<Trail>>, pub Move);
+/// The moves that led somewhere, each with its time, the last one first.
+pub struct Trail(pub Option<Rc<Trail>>, pub Millis, pub Move);
 
 /// What went wrong.
 pub type Verdict = Result<(), String>;
@@ -162,7 +162,7 @@ impl World {
 
     /// One thing happens, the master's shell does what it is told, and the judge looks on.
     pub fn step(&mut self, next: Move, coverage: &mut Coverage) -> Verdict {
-        self.trail = Some(Rc::new(Trail(self.trail.take(), next)));
+        self.trail = Some(Rc::new(Trail(self.trail.take(), self.now, next)));
         match next {
             Move::Begin => self.tell(Event::Begin, coverage)?,
             Move::Answer(works) => self.answer(works, coverage)?,
@@ -236,7 +236,7 @@ impl World {
     fn note_fault(&mut self, id: MemberId) {
         let serves = |process: &Process| process.ready && process.open && process.termed_at.is_none();
         if self.process(id).is_some_and(|process| serves(process) && !process.asked_to_drain) {
-            self.fault_takes_one();
+            self.fault_takes_one(id);
         }
     }
 
@@ -365,7 +365,7 @@ pub fn story(trail: &Option<Rc<Trail>>) -> String {
     let mut moves = Vec::new();
     let mut at = trail.as_ref();
     while let Some(link) = at {
-        moves.push(format!("{:?}", link.1));
+        moves.push(format!("{:>8} {:?}", link.1, link.2));
         at = link.0.as_ref();
     }
     moves.reverse();

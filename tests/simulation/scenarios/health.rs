@@ -2,7 +2,7 @@
 
 use eggctl::lifecycle::Action::{CloseListeners, LeaveDispatch, Notice, Terminate};
 use eggctl::lifecycle::Notice as N;
-use eggctl::lifecycle::{Action, Millis, Phase, Policy};
+use eggctl::lifecycle::{Action, Event, Millis, Phase, Policy, ReloadHow, RequestId};
 
 use super::{NOTHING, SIGKILL, Stage, nth, policy};
 
@@ -35,7 +35,7 @@ fn without_a_worker_for_30_s_the_master_exits_with_1() {
     assert!(told.iter().all(|action| !matches!(action, Notice(N::Down { .. }))), "{told:?}");
     assert_eq!(stage.pass(1)[..2], [down(0, 0, 30_000, true), CloseListeners]);
     assert_eq!(stage.lifecycle.phase(), Phase::ClosingStrays);
-    assert_eq!(stage.tell(eggctl::lifecycle::Event::Alone), [Action::Exit(1)]);
+    assert_eq!(stage.tell(Event::Alone), [Action::Exit(1)]);
 }
 
 #[test]
@@ -45,6 +45,20 @@ fn without_an_agent_for_30_s_the_workers_leave_politely_before_the_exit() {
     keep_dying(&mut stage, 3, 29_999);
     let polite = [down(0, 1, 30_000, true), CloseListeners, LeaveDispatch(nth(2)), Action::Drain(nth(2))];
     assert_eq!(stage.pass(1), polite);
+}
+
+/// Found by the random lives: the new one served, and the log was told that nobody did.
+#[test]
+fn who_is_let_in_by_a_reload_is_there_before_its_generation_is_complete() {
+    let mut stage = Stage::running(Policy { boot_grace_ms: 60_000, ..policy(false, 2) });
+    let how = ReloadHow { batch: Some(2), patience: super::PATIENCE, ..ReloadHow::default() };
+    stage.tell(Event::Reload { request: RequestId(1), how });
+    stage.dies(1, SIGKILL);
+    stage.dies(2, SIGKILL);
+    stage.tell(Event::AtGate(nth(3)));
+    stage.tell(Event::AtGate(nth(4)));
+    stage.ready(3);
+    assert_eq!(stage.pass(59_999), NOTHING);
 }
 
 #[test]

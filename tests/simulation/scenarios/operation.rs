@@ -64,6 +64,18 @@ fn a_batch_is_the_spare_cores_and_at_least_one() {
     }
 }
 
+/// The dead go on waiting for room in the refork window; a reload may be what mends them.
+#[test]
+fn a_reload_does_not_wait_for_room_as_reforks_do() {
+    let mut stage = Stage::running(policy(false, 61));
+    for n in 1..=60 {
+        stage.dies(n, SIGKILL);
+    }
+    assert!(matches!(stage.dies(61, SIGKILL)[..], [_, _, Notice(N::ReforkWindowFull { .. })]));
+    let began = reload(&mut stage, 7, GENERATION);
+    assert_eq!((began.len(), began.last()), (9, Some(&spawn(129, worker(7)))));
+}
+
 #[test]
 fn a_new_one_that_dies_dismisses_its_generation_and_nobody_else_notices() {
     let mut stage = Stage::running(policy(false, 2));
