@@ -9,6 +9,7 @@
 //! * [`report`] is what the master tells its parent.
 
 mod cluster;
+mod container;
 pub mod inbound;
 pub mod lines;
 pub mod outbound;

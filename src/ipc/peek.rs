@@ -1,7 +1,7 @@
 //! Looks into one JSON text for a few fields and leaves everything else bytes.
 //!
 //! What it sees is what Node's `JSON.parse` would see: of equal keys the last one counts, and a key or text may be
-//! written with escapes. What it accepts `JSON.parse` accepts, because a relayed text that throws ends its receiver.
+//! written with escapes. What is inside of arrays and objects it does not look at.
 
 use std::borrow::Cow;
 
@@ -12,8 +12,8 @@ use super::scan;
 
 /// The values of the fields `names` of an object, in that order; `None` when `json` is no object or no JSON at all.
 ///
-/// Everything is checked; only the values of these fields become text. (Nor are keys decoded by serde: a lone surrogate,
-/// `"\ud800"`, which `JSON.stringify` does write, is an error to it in a text.)
+/// Only the values of these fields become text. (Nor are keys decoded by serde: a lone surrogate, `"\ud800"`, which
+/// `JSON.stringify` does write, is an error to it in a text.)
 pub(super) fn fields<'a, const N: usize>(json: &'a [u8], names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
     let mut found = [None; N];
     let mut at = scan::space(json, 0);
