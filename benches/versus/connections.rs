@@ -1,14 +1,14 @@
 //! The scene of connections: a bare `http` server in two workers of Egg's cluster, under eggctl and under egg-scripts,
-//! whose master is egg-cluster's, and 32 clients of 16 addresses that never pause. The load comes from this program: one
-//! thread, epoll. Both applications stand side by side, and are loaded in turn, a third of a second each: what else the
-//! machine does meets both.
+//! whose master is egg-cluster's, and 32 clients that never pause. The load comes from this program: one thread, epoll. The
+//! applications stand side by side, and are loaded in turn, a third of a second each: what else the machine does meets all.
+//! Before that each has had its load until Node has compiled what it needs.
 //!
 //! * `conn-rr`: one request for each connection (`Connection: close`), round robin: connections per second. `conn-cpu` is
-//!   the master's CPU for each of them.
+//!   the master's CPU for each of them; beside it stands a program that does nothing but hand connections over (`bare.rs`).
 //! * `conn-alive`: requests per second on connections that are kept: the master has no part in it.
 //! * `conn-shared`: connections again, where ours lets the workers accept (`--dispatch=shared`), beside egg-cluster's
-//!   round robin.
-//! * `conn-sticky`: the same, sticky on both sides.
+//!   round robin; and egg-cluster's workers doing the same: no master takes part, so it is the most there can be.
+//! * `conn-sticky`: the same, sticky on both sides, from clients of 16 addresses.
 //! * `conn-egg`: as `conn-rr`, with Egg itself, saying hello.
 
 use std::io::{ErrorKind, Read, Write};
@@ -19,35 +19,43 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
+use nix::unistd::Pid;
 
-use crate::contestant::Contestant::{self, EggScripts, Ours};
+use crate::bare;
+use crate::contestant::Contestant::{self, Bare, EggScripts, EggScriptsShared, Ours};
 use crate::contestant::{Application, HELLO, READY_AT_ONCE, STICKY};
-use crate::scenes::{cpu_of, master, tell, timed};
+use crate::scenes::{cpu_of, master_of, tell, timed};
 
 const CLIENTS: usize = 32;
 const ADDRESSES: usize = 16;
-/// Node has compiled what it needs by then.
-const WARM_UP: Duration = Duration::from_millis(1000);
+/// Node has compiled what it needs by then: in its first second a worker uses half as much again.
+const WARM_UP: Duration = Duration::from_millis(2500);
 const SLICE: Duration = Duration::from_millis(333);
 const SLICES: usize = 10;
 
 pub fn connections(home: &Path) {
-    let bare = Pair::start(home, READY_AT_ONCE, &[]);
-    bare.measure(Kept::No, |one, load| {
-        tell("conn-rr", one.who, load.per_second());
+    let bare = Beside::start(home, READY_AT_ONCE, &[(Ours, &[]), (EggScripts, &[]), (Bare, &[])]);
+    bare.measure(Kept::No, &|one, load| {
+        if one.who != Bare {
+            tell("conn-rr", one.who, load.per_second());
+        }
         tell("conn-cpu", one.who, load.cpu.as_secs_f64() * 1e6 / load.answers);
     });
-    bare.measure(Kept::Yes, |one, load| tell("conn-alive", one.who, load.per_second()));
     bare.stop(home);
-    for (row, application, flags) in [
-        ("conn-shared", READY_AT_ONCE, &["--dispatch=shared"][..]),
-        ("conn-sticky", STICKY, &[]),
-        ("conn-egg", HELLO, &[]),
-    ] {
-        let pair = Pair::start(home, application, flags);
-        pair.measure(Kept::No, |one, load| tell(row, one.who, load.per_second()));
-        pair.stop(home);
+    let alive = Beside::start(home, READY_AT_ONCE, &[(Ours, &[]), (EggScripts, &[])]);
+    alive.measure(Kept::Yes, &|one, load| tell("conn-alive", one.who, load.per_second()));
+    alive.stop(home);
+    let shared: &[(Contestant, &[&str])] =
+        &[(Ours, &["--dispatch=shared"]), (EggScripts, &[]), (EggScriptsShared, &[])];
+    let both: &[(Contestant, &[&str])] = &[(Ours, &[]), (EggScripts, &[])];
+    for (row, application, contestants) in
+        [("conn-shared", READY_AT_ONCE, shared), ("conn-sticky", STICKY, both), ("conn-egg", HELLO, both)]
+    {
+        let beside = Beside::start(home, application, contestants);
+        beside.measure(Kept::No, &|one, load| tell(row, one.who, load.per_second()));
+        beside.stop(home);
     }
 }
 
@@ -56,35 +64,50 @@ struct Running {
     who: Contestant,
     port: u16,
     master: i32,
+    /// From 16 addresses?
+    spread: bool,
 }
 
-/// The same application under both.
-struct Pair([Running; 2]);
+/// The same application under each of these contestants.
+struct Beside(Vec<Running>);
 
-impl Pair {
-    /// `flags` are ours alone.
-    fn start(home: &Path, application: Application, flags: &[&str]) -> Pair {
-        Pair([(Ours, 7001_u16, flags), (EggScripts, 7002, &[])].map(|(who, port, flags)| {
-            let mut start = who.start_application_as(home, application, &port.to_string(), &port.to_string());
-            start.args(flags);
-            timed(start);
-            Running { who, port, master: master(who) }
-        }))
+impl Beside {
+    /// With the flags that each takes.
+    fn start(home: &Path, application: Application, contestants: &[(Contestant, &[&str])]) -> Beside {
+        let running = contestants.iter().zip(7001_u16..).map(|((who, flags), port)| {
+            let master = if *who == Bare {
+                bare::start(port).id() as i32
+            } else {
+                let title = port.to_string();
+                let mut start = who.start_application_as(home, application, &title, &title);
+                start.args(*flags);
+                timed(start);
+                master_of(*who, &format!("--title={title}"))
+            };
+            Running { who: *who, port, master, spread: application == STICKY }
+        });
+        Beside(running.collect())
     }
 
-    fn measure(&self, kept: Kept, tell: impl Fn(&Running, &Load)) {
+    fn measure(&self, kept: Kept, tell: &dyn Fn(&Running, &Load)) {
         for one in &self.0 {
             load(one, kept, WARM_UP);
         }
         for slice in 0..SLICES {
-            let order = if slice % 2 == 0 { [0, 1] } else { [1, 0] };
-            order.iter().for_each(|place| tell(&self.0[*place], &load(&self.0[*place], kept, SLICE)));
+            for place in 0..self.0.len() {
+                let one = &self.0[(slice + place) % self.0.len()];
+                tell(one, &load(one, kept, SLICE));
+            }
         }
     }
 
     fn stop(self, home: &Path) {
         for one in self.0 {
-            timed(one.who.stop(home, &one.port.to_string()));
+            if one.who == Bare {
+                kill(Pid::from_raw(one.master), Signal::SIGKILL).unwrap();
+            } else {
+                timed(one.who.stop(home, &one.port.to_string()));
+            }
         }
     }
 }
@@ -121,7 +144,7 @@ struct Client {
 /// Asks again and again for so long.
 fn load(target: &Running, kept: Kept, time: Duration) -> Load {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-    let mut clients: Vec<Client> = (0..CLIENTS).map(|number| Client::new(number, target.port, &epoll)).collect();
+    let mut clients: Vec<Client> = (0..CLIENTS).map(|number| Client::new(number, target, &epoll)).collect();
     let mut events = [EpollEvent::empty(); CLIENTS];
     let (began, cpu, mut answers) = (Instant::now(), cpu_of(target.master), 0);
     while began.elapsed() < time {
@@ -135,7 +158,7 @@ fn load(target: &Running, kept: Kept, time: Duration) -> Load {
             }
             answers += 1;
             if kept == Kept::No {
-                *client = Client::new(number, target.port, &epoll);
+                *client = Client::new(number, target, &epoll);
             }
         }
     }
@@ -144,15 +167,17 @@ fn load(target: &Running, kept: Kept, time: Duration) -> Load {
 }
 
 impl Client {
-    fn new(number: usize, port: u16, epoll: &Epoll) -> Client {
+    fn new(number: usize, target: &Running, epoll: &Epoll) -> Client {
         let address = Ipv4Addr::new(127, 0, 0, 1 + (number % ADDRESSES) as u8);
         let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
         let stream = socket::socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
-        // The port is chosen with the server in view: the same one can be used towards several.
-        socket::setsockopt(&stream, sockopt::IpBindAddressNoPort, &true).unwrap();
         let bound = |ip: Ipv4Addr, port: u16| SockaddrStorage::from(SocketAddr::from((ip, port)));
-        socket::bind(stream.as_raw_fd(), &bound(address, 0)).unwrap();
-        match socket::connect(stream.as_raw_fd(), &bound(Ipv4Addr::LOCALHOST, port)) {
+        if target.spread {
+            // The port is chosen with the server in view: the same one can be used towards several.
+            socket::setsockopt(&stream, sockopt::IpBindAddressNoPort, &true).unwrap();
+            socket::bind(stream.as_raw_fd(), &bound(address, 0)).unwrap();
+        }
+        match socket::connect(stream.as_raw_fd(), &bound(Ipv4Addr::LOCALHOST, target.port)) {
             Ok(()) | Err(Errno::EINPROGRESS) => {}
             Err(errno) => panic!("{address} cannot connect: {errno}"),
         }

@@ -16,15 +16,21 @@ pub enum Contestant {
     Pm2Cluster,
     Pm2Fork,
     Daemontools,
+    /// Egg-scripts, whose workers accept by themselves: Node's own variable says so.
+    EggScriptsShared,
+    /// No master: what the other ends can do at most.
+    Nobody,
+    /// A program that hands connections over and does nothing else (`bare.rs`).
+    Bare,
 }
 
-use Contestant::{Daemontools, EggScripts, Ours, OursNode, Pm2Cluster, Pm2Fork};
+use Contestant::{Bare, Daemontools, EggScripts, EggScriptsShared, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork};
 
 pub const TITLE: &str = "versus";
 pub const PORT: &str = "7001";
 
 /// An application and its framework, for those who know Egg: directories under [`peers::place`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Application {
     directory: &'static str,
     framework: &'static str,
@@ -41,7 +47,8 @@ pub const READY_AT_ONCE: Application = Application { directory: "app", framework
 pub const STICKY: Application = Application { directory: "sticky", framework: "framework" };
 
 impl Contestant {
-    pub const ALL: [Contestant; 6] = [Ours, OursNode, EggScripts, Pm2Cluster, Pm2Fork, Daemontools];
+    pub const ALL: [Contestant; 9] =
+        [Ours, OursNode, EggScripts, EggScriptsShared, Pm2Cluster, Pm2Fork, Daemontools, Nobody, Bare];
 
     /// As the table has it.
     pub fn name(self) -> &'static str {
@@ -52,6 +59,9 @@ impl Contestant {
             Pm2Cluster => "pm2 7.0.4, cluster",
             Pm2Fork => "pm2 7.0.4, fork",
             Daemontools => "daemontools 0.76",
+            EggScriptsShared => "egg-scripts 3.1.0, the workers accept too",
+            Nobody => "Node to Node, nobody between",
+            Bare => "a bare hand-over to bare workers",
         }
     }
 
@@ -66,7 +76,7 @@ impl Contestant {
                 fs::write(service.join("run"), "#!/bin/sh\nexec sleep 100000\n").unwrap();
                 run(Command::new("chmod").arg("755").arg(service.join("run")));
             }
-            Ours | OursNode | EggScripts => {}
+            Ours | OursNode | EggScripts | EggScriptsShared | Nobody | Bare => {}
         }
     }
 
@@ -93,6 +103,7 @@ impl Contestant {
             }
             // Never returns: it is the master.
             Daemontools => with(home, "supervise".into(), &[home.join("service").to_str().unwrap()]),
+            EggScriptsShared | Nobody | Bare => unreachable!("takes part in no scene that starts it so"),
         }
     }
 
@@ -105,13 +116,18 @@ impl Contestant {
     pub fn start_application_as(self, home: &Path, application: Application, title: &str, port: &str) -> Command {
         let program = match self {
             Ours | OursNode => eggctl(),
-            EggScripts | Pm2Cluster | Pm2Fork | Daemontools => peers::bin("egg-scripts"),
+            _ => peers::bin("egg-scripts"),
         };
         let (title, framework) = (format!("--title={title}"), peers::app(application.framework));
         let (framework, directory) =
             (format!("--framework={}", framework.display()), peers::app(application.directory));
         let directory = directory.to_str().unwrap();
-        with(home, program, &["start", "--daemon", &title, "--workers=2", "--port", port, &framework, directory])
+        let args = ["start", "--daemon", &title, "--workers=2", "--port", port, &framework, directory];
+        let mut command = with(home, program, &args);
+        if self == EggScriptsShared {
+            command.env("NODE_CLUSTER_SCHED_POLICY", "none");
+        }
+        command
     }
 
     /// Stops what `start` started.
@@ -119,13 +135,14 @@ impl Contestant {
         let title = format!("--title={title}");
         match self {
             Ours | OursNode => with(home, eggctl(), &["stop", &title]),
-            EggScripts => with(home, peers::bin("egg-scripts"), &["stop", &title]),
+            EggScripts | EggScriptsShared => with(home, peers::bin("egg-scripts"), &["stop", &title]),
             Pm2Cluster | Pm2Fork => {
                 let mut command = pm2(home);
                 command.args(["delete", "all"]);
                 command
             }
             Daemontools => with(home, "svc".into(), &["-dx", home.join("service").to_str().unwrap()]),
+            Nobody | Bare => unreachable!("has no command that stops it"),
         }
     }
 
@@ -143,7 +160,7 @@ impl Contestant {
                 let args = ["start", "--daemon", &node, "--workers=1", app.to_str().unwrap()];
                 with(home, eggctl(), &args)
             }
-            OursNode | EggScripts | Pm2Cluster | Pm2Fork | Daemontools => self.start(home),
+            _ => self.start(home),
         }
     }
 
@@ -152,9 +169,10 @@ impl Contestant {
         let has = |text: &str| words.iter().any(|word| word.contains(text));
         match self {
             Ours | OursNode => words.iter().any(|word| word == "start-cluster"),
-            EggScripts => words.iter().any(|word| word.ends_with("/start-cluster")),
+            EggScripts | EggScriptsShared => words.iter().any(|word| word.ends_with("/start-cluster")),
             Pm2Cluster | Pm2Fork => has("God Daemon"),
             Daemontools => words.first().is_some_and(|word| word == "supervise"),
+            Nobody | Bare => false,
         }
     }
 }

@@ -9,20 +9,23 @@
 //! * `relay-…`: a worker sends messages of so many bytes of JSON, as applications send it, to the agent and to the other
 //!   worker (`receiverPid`); how many are under way is bounded (`benches/versus/relay`, on bare egg-cluster: Egg's own
 //!   listeners would only add to both). CPU is the master's, read around the burst. Messages per second are from the first
-//!   that is sent to the last that is acknowledged; on two cores that is as much the ends' speed as the master's. A smaller
-//!   burst before warms Node up.
+//!   that is sent to the last that is acknowledged; on two cores that is as much the ends' speed as the master's, so the
+//!   same ends without any master stand beside it. A smaller burst before warms Node up.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::contestant::{Contestant, HELLO, PORT, RELAY, TITLE};
+use crate::contestant::Contestant::{self, Nobody};
+use crate::contestant::{HELLO, PORT, RELAY, TITLE};
+use crate::peers;
 use crate::scenes::{cpu_of, master, members, ms, status, tell, timed};
 
 pub fn start(who: Contestant, home: &Path) {
@@ -72,6 +75,9 @@ const SIZES: [(usize, usize, &str, &str); 3] = [
 ];
 
 pub fn relay(who: Contestant, home: &Path) {
+    if who == Nobody {
+        return direct();
+    }
     timed(who.start_application(home, RELAY));
     let master = master(who);
     let pids = members(master).iter().map(i32::to_string).collect::<Vec<_>>().join(",");
@@ -85,6 +91,17 @@ pub fn relay(who: Contestant, home: &Path) {
     }
 }
 
+/// The same from process to process: what Node's ends can do at most.
+fn direct() {
+    for (size, count, _, row) in SIZES {
+        let program = peers::app("relay").join("direct.js");
+        let output = Command::new("node").arg(program).args([size.to_string(), count.to_string()]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let (messages, seconds) = figures(&String::from_utf8(output.stdout).unwrap());
+        tell(row, Nobody, messages / seconds);
+    }
+}
+
 /// Has some worker send so many messages of this size to the others; how many it was and how many seconds that took.
 fn burst(pids: &str, size: usize, count: usize) -> (f64, f64) {
     let mut stream = TcpStream::connect(format!("127.0.0.1:{PORT}")).unwrap();
@@ -92,7 +109,11 @@ fn burst(pids: &str, size: usize, count: usize) -> (f64, f64) {
     stream.write_all(request.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    let told = answer.split("\r\n\r\n").nth(1).and_then(|body| body.split_once(' '));
-    let (messages, seconds) = told.unwrap_or_else(|| panic!("no figures: {answer}"));
+    figures(answer.split("\r\n\r\n").nth(1).unwrap_or_else(|| panic!("no figures: {answer}")))
+}
+
+/// `MESSAGES SECONDS`.
+fn figures(text: &str) -> (f64, f64) {
+    let (messages, seconds) = text.trim().split_once(' ').unwrap_or_else(|| panic!("no figures: {text}"));
     (messages.parse().unwrap(), seconds.parse().unwrap())
 }

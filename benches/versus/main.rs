@@ -9,6 +9,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, clippy::print_stderr)]
 
+mod bare;
 mod connections;
 mod contestant;
 mod egg;
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::thread;
 
-use contestant::Contestant::{self, Daemontools, EggScripts, Ours, OursNode, Pm2Cluster, Pm2Fork};
+use contestant::Contestant::{self, Daemontools, EggScripts, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork};
 use scenes::Scene;
 use table::{Required, Row};
 
@@ -160,6 +161,10 @@ fn main() -> ExitCode {
         scenes::inside(&words.collect::<Vec<_>>());
         return ExitCode::SUCCESS;
     }
+    if words.next_if_eq("--bare").is_some() {
+        bare::run(words.next().as_deref());
+        return ExitCode::SUCCESS;
+    }
     let wanted: Vec<String> = words.collect();
     if let Some(unknown) = wanted.iter().find(|word| !ROWS.iter().any(|row| row.name.starts_with(word.as_str()))) {
         let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
@@ -196,7 +201,7 @@ fn main() -> ExitCode {
         rounds(&mut samples, 7, Scene::EggCrash, &[Ours, EggScripts]);
     }
     if ROWS.iter().any(|row| row.name.starts_with("relay") && is_wanted(row.name)) {
-        rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts]);
+        rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts, Nobody]);
     }
     if ROWS.iter().any(|row| row.name.starts_with("conn") && is_wanted(row.name)) {
         rounds(&mut samples, 3, Scene::Connections, &[Ours]);

@@ -148,8 +148,14 @@ fn parent(pid: i32) -> Option<i32> {
 }
 
 pub fn master(who: Contestant) -> i32 {
+    master_of(who, "")
+}
+
+/// The one with this word in its command line.
+pub fn master_of(who: Contestant, word: &str) -> i32 {
     let pids = processes().into_iter().map(|(pid, _)| pid);
-    let found: Vec<i32> = pids.filter(|pid| who.is_master(&words(*pid))).collect();
+    let is_it = |words: &[String]| who.is_master(words) && (word.is_empty() || words.iter().any(|one| one == word));
+    let found: Vec<i32> = pids.filter(|pid| is_it(&words(*pid))).collect();
     assert_eq!(found.len(), 1, "masters of {}: {found:?}", who.name());
     found[0]
 }
