@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, TcpStream};
 use nix::sys::signal::Signal;
 
 use crate::harness::load::{EVERY_KIND, Kind, Load};
-use crate::harness::{World, eventually, http, processes, visibly, world};
+use crate::harness::{World, eventually, is_long, processes, visibly, world};
 
 /// How often each thing is done.
 fn times() -> usize {
-    if std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1") { 20 } else { 5 }
+    if is_long() { 20 } else { 5 }
 }
 
 /// The workers, once these are all new and of this number.
@@ -21,10 +21,10 @@ fn all_new(world: &World, master: u32, old: &[u32], count: usize) {
     assert!(workers.iter().all(|worker| !old.contains(worker)), "{workers:?} after {old:?}");
 }
 
-fn under_load(world: &mut World, act: impl Fn(&World, u32, usize)) {
+fn under_load(world: &mut World, dispatch: &str, act: fn(&World, u32, usize)) {
     world.expect_in_log(" INFO ");
     let port = world.port();
-    world.start("svc", port).run().exits(0);
+    world.start("svc", port).arg(format!("--dispatch={dispatch}")).run().exits(0);
     let master = world.master("svc");
     let load = Load::begin(port, &EVERY_KIND);
     for time in 0..times() {
@@ -35,37 +35,52 @@ fn under_load(world: &mut World, act: impl Fn(&World, u32, usize)) {
     world.stop("svc");
 }
 
+fn by_generation(world: &World, master: u32, _: usize) {
+    let old = world.workers(master);
+    world.eggctl(&["reload", "--title=svc"]).run().exits(0).says("by generation");
+    all_new(world, master, &old, 2);
+}
+
+fn rolling(world: &World, master: u32, _: usize) {
+    let old = world.workers(master);
+    world.eggctl(&["reload", "--title=svc", "--rolling"]).run().exits(0).says("worker by worker");
+    all_new(world, master, &old, 2);
+}
+
+fn scale(world: &World, master: u32, time: usize) {
+    let count = [3, 1, 4, 2, 1][time % 5];
+    world.eggctl(&["scale", "--title=svc", &count.to_string()]).run().exits(0);
+    assert_eq!(world.workers(master).len(), count);
+}
+
 #[test]
 fn reloads_by_generation_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, _| {
-            let old = world.workers(master);
-            world.eggctl(&["reload", "--title=svc"]).run().exits(0).says("by generation");
-            all_new(world, master, &old, 2);
-        });
-    });
+    world(|world| under_load(world, "round-robin", by_generation));
+}
+
+#[test]
+fn reloads_by_generation_lose_nothing_where_the_workers_accept() {
+    world(|world| under_load(world, "shared", by_generation));
 }
 
 #[test]
 fn rolling_reloads_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, _| {
-            let old = world.workers(master);
-            world.eggctl(&["reload", "--title=svc", "--rolling"]).run().exits(0).says("worker by worker");
-            all_new(world, master, &old, 2);
-        });
-    });
+    world(|world| under_load(world, "round-robin", rolling));
+}
+
+#[test]
+fn rolling_reloads_lose_nothing_where_the_workers_accept() {
+    world(|world| under_load(world, "shared", rolling));
 }
 
 #[test]
 fn scales_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, time| {
-            let count = [3, 1, 4, 2, 1][time % 5];
-            world.eggctl(&["scale", "--title=svc", &count.to_string()]).run().exits(0);
-            assert_eq!(world.workers(master).len(), count);
-        });
-    });
+    world(|world| under_load(world, "round-robin", scale));
+}
+
+#[test]
+fn scales_lose_nothing_where_the_workers_accept() {
+    world(|world| under_load(world, "shared", scale));
 }
 
 #[test]
@@ -93,70 +108,6 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
         // Each client has one request under way: no kill can take more than that of each.
         assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
         world.stop("svc");
-    });
-}
-
-/// Somebody is killed at a random moment of these commands, again and again: what was good before goes on, and the wanted
-/// count comes back.
-fn killed_at_random(world: &mut World, commands: &[&[&str]]) {
-    world.expect_in_log("");
-    let port = world.port();
-    world.start("svc", port).arg("--spare=1").run().exits(0);
-    let master = world.master("svc");
-    let kills = if times() == 20 { 50 } else { 8 };
-    let mut dice = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() as usize;
-    let mut roll = |below: usize| {
-        dice = dice.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7fff_ffff;
-        (dice >> 8) % below
-    };
-    for kill in 0..kills {
-        let command = world.eggctl(commands[kill % commands.len()]).arg("--title=svc").spawn();
-        std::thread::sleep(std::time::Duration::from_millis(roll(700) as u64));
-        let mut members = world.workers(master);
-        members.extend(world.agents(master));
-        if let Some(victim) = members.get(roll(members.len().max(1))) {
-            // It may have ended by itself meanwhile.
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(*victim).unwrap());
-            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
-        }
-        let code = command.finish().status.code();
-        assert!(matches!(code, Some(0 | 1)), "{code:?}");
-        eventually("an answer", || http::try_get(port, "/").is_ok_and(|reply| reply.status == 200));
-    }
-    world.eggctl(&["scale", "2", "--title=svc"]).run();
-    eventually("everybody is there again", || world.workers(master).len() == 3 && world.agents(master).len() == 1);
-    world.eggctl(&["reload", "--title=svc"]).run().exits(0);
-    assert_eq!(world.master("svc"), master);
-    world.stop("svc");
-}
-
-#[test]
-fn kills_at_random_moments_of_a_reload_by_generation_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["reload", "--batch=2"]]));
-}
-
-#[test]
-fn kills_at_random_moments_of_a_rolling_reload_with_the_agent_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["reload", "--rolling", "--agent"]]));
-}
-
-#[test]
-fn kills_at_random_moments_of_a_scale_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["scale", "4"], &["scale", "2"]]));
-}
-
-#[test]
-fn a_master_killed_during_a_reload_takes_everybody_with_it() {
-    world(|world| {
-        world.expect_in_log("");
-        world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "3,4").run().exits(0);
-        let command = world.eggctl(&["reload", "--title=svc"]).spawn();
-        eventually("a new worker boots", || world.boots("worker") == 3);
-        processes::signal(world.master("svc"), Signal::SIGKILL);
-        let outcome = command.finish();
-        assert_ne!(outcome.status.code(), Some(0), "{}", outcome.text());
-        world.stop("svc");
-        world.nobody_is_left();
     });
 }
 
