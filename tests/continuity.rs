@@ -2,85 +2,155 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::load::{EVERY_KIND, Kind, Load};
-use crate::harness::{World, eventually, is_long, processes, visibly, world};
+use crate::harness::{World, egg, eventually, installed, is_long, processes, visibly, world};
 
 /// How often each thing is done.
 fn times() -> usize {
     if is_long() { 20 } else { 5 }
 }
 
-/// The workers, once these are all new and of this number.
-#[track_caller]
-fn all_new(world: &World, master: u32, old: &[u32], count: usize) {
-    let workers = world.workers(master);
-    assert_eq!(workers.len(), count, "{workers:?} after {old:?}");
-    assert!(workers.iter().all(|worker| !old.contains(worker)), "{workers:?} after {old:?}");
+/// What is done to the application of this title under load, for the n-th time.
+type Act = fn(&World, &str, usize);
+
+fn by_generation(world: &World, title: &str, _: usize) {
+    reload(world, title, &["reload"], "by generation");
 }
 
-fn under_load(world: &mut World, dispatch: &str, act: fn(&World, u32, usize)) {
+fn rolling(world: &World, title: &str, _: usize) {
+    reload(world, title, &["reload", "--rolling"], "worker by worker");
+}
+
+fn reload(world: &World, title: &str, words: &[&str], how: &str) {
+    let master = world.master(title);
+    let old = world.workers(master);
+    world.eggctl(words).arg(format!("--title={title}")).run().exits(0).says(how);
+    let new = world.workers(master);
+    assert_eq!(new.len(), old.len(), "{old:?} {new:?}");
+    assert!(new.iter().all(|worker| !old.contains(worker)), "{old:?} {new:?}");
+}
+
+fn scale(world: &World, title: &str, time: usize) {
+    let count = [3, 1, 4, 2, 1][time % 5];
+    world.eggctl(&["scale", &count.to_string(), &format!("--title={title}")]).run().exits(0);
+    assert_eq!(world.workers(world.master(title)).len(), count);
+}
+
+/// An application of this title at this port is running: clients of every kind ask it while these things are done to it.
+fn nothing_is_lost_by(world: &World, title: &str, port: u16, acts: &[Act]) {
+    let load = Load::begin(port, &EVERY_KIND);
+    for act in acts {
+        for time in 0..times() {
+            act(world, title, time);
+            load.goes_on(100);
+        }
+    }
+    load.end().nothing_is_lost();
+}
+
+fn plain_under_load(world: &mut World, dispatch: &str, act: Act) {
     world.expect_in_log(" INFO ");
     let port = world.port();
     world.start("svc", port).arg(format!("--dispatch={dispatch}")).run().exits(0);
-    let master = world.master("svc");
-    let load = Load::begin(port, &EVERY_KIND);
-    for time in 0..times() {
-        act(world, master, time);
-        load.goes_on(100);
-    }
-    load.end().nothing_is_lost();
+    nothing_is_lost_by(world, "svc", port, &[act]);
     world.stop("svc");
-}
-
-fn by_generation(world: &World, master: u32, _: usize) {
-    let old = world.workers(master);
-    world.eggctl(&["reload", "--title=svc"]).run().exits(0).says("by generation");
-    all_new(world, master, &old, 2);
-}
-
-fn rolling(world: &World, master: u32, _: usize) {
-    let old = world.workers(master);
-    world.eggctl(&["reload", "--title=svc", "--rolling"]).run().exits(0).says("worker by worker");
-    all_new(world, master, &old, 2);
-}
-
-fn scale(world: &World, master: u32, time: usize) {
-    let count = [3, 1, 4, 2, 1][time % 5];
-    world.eggctl(&["scale", "--title=svc", &count.to_string()]).run().exits(0);
-    assert_eq!(world.workers(master).len(), count);
 }
 
 #[test]
 fn reloads_by_generation_lose_nothing() {
-    world(|world| under_load(world, "round-robin", by_generation));
+    world(|world| plain_under_load(world, "round-robin", by_generation));
 }
 
 #[test]
 fn reloads_by_generation_lose_nothing_where_the_workers_accept() {
-    world(|world| under_load(world, "shared", by_generation));
+    world(|world| plain_under_load(world, "shared", by_generation));
 }
 
 #[test]
 fn rolling_reloads_lose_nothing() {
-    world(|world| under_load(world, "round-robin", rolling));
+    world(|world| plain_under_load(world, "round-robin", rolling));
 }
 
 #[test]
 fn rolling_reloads_lose_nothing_where_the_workers_accept() {
-    world(|world| under_load(world, "shared", rolling));
+    world(|world| plain_under_load(world, "shared", rolling));
 }
 
 #[test]
 fn scales_lose_nothing() {
-    world(|world| under_load(world, "round-robin", scale));
+    world(|world| plain_under_load(world, "round-robin", scale));
 }
 
 #[test]
 fn scales_lose_nothing_where_the_workers_accept() {
-    world(|world| under_load(world, "shared", scale));
+    world(|world| plain_under_load(world, "shared", scale));
+}
+
+fn egg_under_load(world: &mut World, application: &Path, dispatch: &str) {
+    world.expect_in_log("");
+    let port = world.port();
+    world.egg(port, application).arg(format!("--dispatch={dispatch}")).run().exits(0);
+    nothing_is_lost_by(world, egg::TITLE, port, &[by_generation, rolling, scale]);
+    assert!(!world.log().contains("ERROR"), "{}", world.log());
+    world.stop(egg::TITLE);
+}
+
+/// An Egg application; Egg 4's only where the long forms are wanted.
+fn egg_of(name: &str) -> Option<PathBuf> {
+    if name == "egg4" && !is_long() {
+        visibly("note: Egg 4 under every kind of load wants EGGCTL_LONG=1");
+        return None;
+    }
+    installed(name)
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_3_application_lose_nothing_of_any_kind() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| egg_under_load(world, &application, "round-robin"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_3_application_lose_nothing_where_the_workers_accept() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| egg_under_load(world, &application, "shared"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_4_application_lose_nothing_of_any_kind() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| egg_under_load(world, &application, "round-robin"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_4_application_lose_nothing_where_the_workers_accept() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| egg_under_load(world, &application, "shared"));
+}
+
+/// The first worker of a running application is killed again and again, and is replaced each time.
+fn kills_cost_only_what_was_being_done(world: &World, title: &str, port: u16) {
+    let master = world.master(title);
+    let kinds = [Kind::Close, Kind::Close, Kind::KeepAlive(0), Kind::KeepAlive(20), Kind::Upload];
+    let load = Load::begin(port, &kinds);
+    for _ in 0..times() {
+        let old = world.workers(master);
+        processes::signal(old[0], Signal::SIGKILL);
+        eventually("a new worker", || {
+            let workers = world.workers(master);
+            workers.len() == 2 && !workers.contains(&old[0])
+        });
+        load.goes_on(100);
+    }
+    let tally = load.end();
+    visibly(&format!("note: {} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
+    assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
+    // Each client has one request under way: no kill can take more than that of each.
+    assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
 }
 
 #[test]
@@ -88,27 +158,33 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
     world(|world| {
         world.expect_a_death();
         world.expect_in_log("new member after");
-        let port = world.port();
-        world.start("svc", port).run().exits(0);
-        let master = world.master("svc");
-        let kinds = [Kind::Close, Kind::Close, Kind::KeepAlive(0), Kind::KeepAlive(20), Kind::Upload];
-        let load = Load::begin(port, &kinds);
-        for _ in 0..times() {
-            let old = world.workers(master);
-            processes::signal(old[0], Signal::SIGKILL);
-            eventually("a new worker", || {
-                let workers = world.workers(master);
-                workers.len() == 2 && !workers.contains(&old[0])
-            });
-            load.goes_on(100);
+        for dispatch in ["round-robin", "shared"] {
+            let port = world.port();
+            world.start("svc", port).arg(format!("--dispatch={dispatch}")).run().exits(0);
+            kills_cost_only_what_was_being_done(world, "svc", port);
+            world.stop("svc");
         }
-        let tally = load.end();
-        visibly(&format!("note: {} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
-        assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
-        // Each client has one request under way: no kill can take more than that of each.
-        assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
-        world.stop("svc");
     });
+}
+
+fn a_killed_egg_worker_takes_only_what_it_was_doing(world: &mut World, application: &Path) {
+    world.expect_in_log("");
+    let port = world.port();
+    world.egg(port, application).run().exits(0);
+    kills_cost_only_what_was_being_done(world, egg::TITLE, port);
+    world.stop(egg::TITLE);
+}
+
+#[test]
+fn a_killed_worker_of_an_egg_3_application_takes_with_it_only_what_it_was_doing() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| a_killed_egg_worker_takes_only_what_it_was_doing(world, &application));
+}
+
+#[test]
+fn a_killed_worker_of_an_egg_4_application_takes_with_it_only_what_it_was_doing() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| a_killed_egg_worker_takes_only_what_it_was_doing(world, &application));
 }
 
 /// Node's own way to leave closes connections that are idle, also those whose next request is on its way: a figure for
