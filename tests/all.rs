@@ -35,6 +35,8 @@ mod node_versions;
 mod parity;
 mod refork;
 mod reload;
+mod reload_faults;
+mod reload_sockets;
 mod same_title;
 mod simulation;
 mod sockets;

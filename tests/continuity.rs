@@ -2,70 +2,155 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::load::{EVERY_KIND, Kind, Load};
-use crate::harness::{World, eventually, http, processes, visibly, world};
+use crate::harness::{World, egg, eventually, installed, is_long, processes, visibly, world};
 
 /// How often each thing is done.
 fn times() -> usize {
-    if std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1") { 20 } else { 5 }
+    if is_long() { 20 } else { 5 }
 }
 
-/// The workers, once these are all new and of this number.
-#[track_caller]
-fn all_new(world: &World, master: u32, old: &[u32], count: usize) {
-    let workers = world.workers(master);
-    assert_eq!(workers.len(), count, "{workers:?} after {old:?}");
-    assert!(workers.iter().all(|worker| !old.contains(worker)), "{workers:?} after {old:?}");
+/// What is done to the application of this title under load, for the n-th time.
+type Act = fn(&World, &str, usize);
+
+fn by_generation(world: &World, title: &str, _: usize) {
+    reload(world, title, &["reload"], "by generation");
 }
 
-fn under_load(world: &mut World, act: impl Fn(&World, u32, usize)) {
-    world.expect_in_log(" INFO ");
-    let port = world.port();
-    world.start("svc", port).run().exits(0);
-    let master = world.master("svc");
+fn rolling(world: &World, title: &str, _: usize) {
+    reload(world, title, &["reload", "--rolling"], "worker by worker");
+}
+
+fn reload(world: &World, title: &str, words: &[&str], how: &str) {
+    let master = world.master(title);
+    let old = world.workers(master);
+    world.eggctl(words).arg(format!("--title={title}")).run().exits(0).says(how);
+    let new = world.workers(master);
+    assert_eq!(new.len(), old.len(), "{old:?} {new:?}");
+    assert!(new.iter().all(|worker| !old.contains(worker)), "{old:?} {new:?}");
+}
+
+fn scale(world: &World, title: &str, time: usize) {
+    let count = [3, 1, 4, 2, 1][time % 5];
+    world.eggctl(&["scale", &count.to_string(), &format!("--title={title}")]).run().exits(0);
+    assert_eq!(world.workers(world.master(title)).len(), count);
+}
+
+/// An application of this title at this port is running: clients of every kind ask it while these things are done to it.
+fn nothing_is_lost_by(world: &World, title: &str, port: u16, acts: &[Act]) {
     let load = Load::begin(port, &EVERY_KIND);
-    for time in 0..times() {
-        act(world, master, time);
-        load.goes_on(100);
+    for act in acts {
+        for time in 0..times() {
+            act(world, title, time);
+            load.goes_on(100);
+        }
     }
     load.end().nothing_is_lost();
+}
+
+fn plain_under_load(world: &mut World, dispatch: &str, act: Act) {
+    world.expect_in_log(" INFO ");
+    let port = world.port();
+    world.start("svc", port).arg(format!("--dispatch={dispatch}")).run().exits(0);
+    nothing_is_lost_by(world, "svc", port, &[act]);
     world.stop("svc");
 }
 
 #[test]
 fn reloads_by_generation_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, _| {
-            let old = world.workers(master);
-            world.eggctl(&["reload", "--title=svc"]).run().exits(0).says("by generation");
-            all_new(world, master, &old, 2);
-        });
-    });
+    world(|world| plain_under_load(world, "round-robin", by_generation));
+}
+
+#[test]
+fn reloads_by_generation_lose_nothing_where_the_workers_accept() {
+    world(|world| plain_under_load(world, "shared", by_generation));
 }
 
 #[test]
 fn rolling_reloads_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, _| {
-            let old = world.workers(master);
-            world.eggctl(&["reload", "--title=svc", "--rolling"]).run().exits(0).says("worker by worker");
-            all_new(world, master, &old, 2);
-        });
-    });
+    world(|world| plain_under_load(world, "round-robin", rolling));
+}
+
+#[test]
+fn rolling_reloads_lose_nothing_where_the_workers_accept() {
+    world(|world| plain_under_load(world, "shared", rolling));
 }
 
 #[test]
 fn scales_lose_nothing() {
-    world(|world| {
-        under_load(world, |world, master, time| {
-            let count = [3, 1, 4, 2, 1][time % 5];
-            world.eggctl(&["scale", "--title=svc", &count.to_string()]).run().exits(0);
-            assert_eq!(world.workers(master).len(), count);
+    world(|world| plain_under_load(world, "round-robin", scale));
+}
+
+#[test]
+fn scales_lose_nothing_where_the_workers_accept() {
+    world(|world| plain_under_load(world, "shared", scale));
+}
+
+fn egg_under_load(world: &mut World, application: &Path, dispatch: &str) {
+    world.expect_in_log("");
+    let port = world.port();
+    world.egg(port, application).arg(format!("--dispatch={dispatch}")).run().exits(0);
+    nothing_is_lost_by(world, egg::TITLE, port, &[by_generation, rolling, scale]);
+    assert!(!world.log().contains("ERROR"), "{}", world.log());
+    world.stop(egg::TITLE);
+}
+
+/// An Egg application; Egg 4's only where the long forms are wanted.
+fn egg_of(name: &str) -> Option<PathBuf> {
+    if name == "egg4" && !is_long() {
+        visibly("note: Egg 4 under every kind of load wants EGGCTL_LONG=1");
+        return None;
+    }
+    installed(name)
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_3_application_lose_nothing_of_any_kind() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| egg_under_load(world, &application, "round-robin"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_3_application_lose_nothing_where_the_workers_accept() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| egg_under_load(world, &application, "shared"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_4_application_lose_nothing_of_any_kind() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| egg_under_load(world, &application, "round-robin"));
+}
+
+#[test]
+fn reloads_and_scales_of_an_egg_4_application_lose_nothing_where_the_workers_accept() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| egg_under_load(world, &application, "shared"));
+}
+
+/// The first worker of a running application is killed again and again, and is replaced each time.
+fn kills_cost_only_what_was_being_done(world: &World, title: &str, port: u16) {
+    let master = world.master(title);
+    let kinds = [Kind::Close, Kind::Close, Kind::KeepAlive(0), Kind::KeepAlive(20), Kind::Upload];
+    let load = Load::begin(port, &kinds);
+    for _ in 0..times() {
+        let old = world.workers(master);
+        processes::signal(old[0], Signal::SIGKILL);
+        eventually("a new worker", || {
+            let workers = world.workers(master);
+            workers.len() == 2 && !workers.contains(&old[0])
         });
-    });
+        load.goes_on(100);
+    }
+    let tally = load.end();
+    visibly(&format!("note: {} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
+    assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
+    // Each client has one request under way: no kill can take more than that of each.
+    assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
 }
 
 #[test]
@@ -73,91 +158,33 @@ fn a_killed_worker_takes_with_it_only_what_it_was_doing() {
     world(|world| {
         world.expect_a_death();
         world.expect_in_log("new member after");
-        let port = world.port();
-        world.start("svc", port).run().exits(0);
-        let master = world.master("svc");
-        let kinds = [Kind::Close, Kind::Close, Kind::KeepAlive(0), Kind::KeepAlive(20), Kind::Upload];
-        let load = Load::begin(port, &kinds);
-        for _ in 0..times() {
-            let old = world.workers(master);
-            processes::signal(old[0], Signal::SIGKILL);
-            eventually("a new worker", || {
-                let workers = world.workers(master);
-                workers.len() == 2 && !workers.contains(&old[0])
-            });
-            load.goes_on(100);
+        for dispatch in ["round-robin", "shared"] {
+            let port = world.port();
+            world.start("svc", port).arg(format!("--dispatch={dispatch}")).run().exits(0);
+            kills_cost_only_what_was_being_done(world, "svc", port);
+            world.stop("svc");
         }
-        let tally = load.end();
-        visibly(&format!("note: {} answered, {} lost in {} kills", tally.answered, tally.lost, times()));
-        assert_eq!(tally.refused, 0, "{:#?}", tally.failures);
-        // Each client has one request under way: no kill can take more than that of each.
-        assert!(tally.lost <= (times() * kinds.len()) as u64, "{:#?}", tally.failures);
-        world.stop("svc");
     });
 }
 
-/// Somebody is killed at a random moment of these commands, again and again: what was good before goes on, and the wanted
-/// count comes back.
-fn killed_at_random(world: &mut World, commands: &[&[&str]]) {
+fn a_killed_egg_worker_takes_only_what_it_was_doing(world: &mut World, application: &Path) {
     world.expect_in_log("");
     let port = world.port();
-    world.start("svc", port).arg("--spare=1").run().exits(0);
-    let master = world.master("svc");
-    let kills = if times() == 20 { 50 } else { 8 };
-    let mut dice = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos() as usize;
-    let mut roll = |below: usize| {
-        dice = dice.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7fff_ffff;
-        (dice >> 8) % below
-    };
-    for kill in 0..kills {
-        let command = world.eggctl(commands[kill % commands.len()]).arg("--title=svc").spawn();
-        std::thread::sleep(std::time::Duration::from_millis(roll(700) as u64));
-        let mut members = world.workers(master);
-        members.extend(world.agents(master));
-        if let Some(victim) = members.get(roll(members.len().max(1))) {
-            // It may have ended by itself meanwhile.
-            let pid = nix::unistd::Pid::from_raw(i32::try_from(*victim).unwrap());
-            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
-        }
-        let code = command.finish().status.code();
-        assert!(matches!(code, Some(0 | 1)), "{code:?}");
-        eventually("an answer", || http::try_get(port, "/").is_ok_and(|reply| reply.status == 200));
-    }
-    world.eggctl(&["scale", "2", "--title=svc"]).run();
-    eventually("everybody is there again", || world.workers(master).len() == 3 && world.agents(master).len() == 1);
-    world.eggctl(&["reload", "--title=svc"]).run().exits(0);
-    assert_eq!(world.master("svc"), master);
-    world.stop("svc");
+    world.egg(port, application).run().exits(0);
+    kills_cost_only_what_was_being_done(world, egg::TITLE, port);
+    world.stop(egg::TITLE);
 }
 
 #[test]
-fn kills_at_random_moments_of_a_reload_by_generation_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["reload", "--batch=2"]]));
+fn a_killed_worker_of_an_egg_3_application_takes_with_it_only_what_it_was_doing() {
+    let Some(application) = egg_of("egg3") else { return };
+    world(|world| a_killed_egg_worker_takes_only_what_it_was_doing(world, &application));
 }
 
 #[test]
-fn kills_at_random_moments_of_a_rolling_reload_with_the_agent_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["reload", "--rolling", "--agent"]]));
-}
-
-#[test]
-fn kills_at_random_moments_of_a_scale_leave_what_was_good() {
-    world(|world| killed_at_random(world, &[&["scale", "4"], &["scale", "2"]]));
-}
-
-#[test]
-fn a_master_killed_during_a_reload_takes_everybody_with_it() {
-    world(|world| {
-        world.expect_in_log("");
-        world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "3,4").run().exits(0);
-        let command = world.eggctl(&["reload", "--title=svc"]).spawn();
-        eventually("a new worker boots", || world.boots("worker") == 3);
-        processes::signal(world.master("svc"), Signal::SIGKILL);
-        let outcome = command.finish();
-        assert_ne!(outcome.status.code(), Some(0), "{}", outcome.text());
-        world.stop("svc");
-        world.nobody_is_left();
-    });
+fn a_killed_worker_of_an_egg_4_application_takes_with_it_only_what_it_was_doing() {
+    let Some(application) = egg_of("egg4") else { return };
+    world(|world| a_killed_egg_worker_takes_only_what_it_was_doing(world, &application));
 }
 
 /// Node's own way to leave closes connections that are idle, also those whose next request is on its way: a figure for

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -112,27 +113,53 @@ fn an_application_that_passes_the_gate_is_reloaded_worker_by_worker() {
     });
 }
 
+/// Starts the first of two releases by a link to it; the port, and the link.
+fn first_release(world: &World) -> (u16, PathBuf) {
+    let code = |text: &str| {
+        format!(
+            "require('http').createServer((q, a) => a.end(JSON.stringify({{ release: '{text}' }}))).listen(process.env.PORT)"
+        )
+    };
+    for release in ["one", "two"] {
+        world.directory(release, &[("app.js", &code(release)), ("package.json", "{\"name\":\"svc\"}")]);
+    }
+    let (current, port) = (world.work().join("current"), world.port());
+    symlink("one", &current).unwrap();
+    let flags = ["start", "--daemon", "--title=svc", "--workers=2", &format!("--port={port}")];
+    world.eggctl(&flags).arg(&current).run().exits(0);
+    assert_eq!(http::get(port, "/").json()["release"], "one");
+    (port, current)
+}
+
 #[test]
 fn a_reload_runs_the_release_that_the_link_points_to_now() {
     world(|world| {
         world.expect_in_log(" INFO ");
-        let code = |text: &str| {
-            format!(
-                "require('http').createServer((q, a) => a.end(JSON.stringify({{ release: '{text}' }}))).listen(process.env.PORT)"
-            )
-        };
-        for release in ["one", "two"] {
-            world.directory(release, &[("app.js", &code(release)), ("package.json", "{\"name\":\"svc\"}")]);
-        }
-        let (current, port) = (world.work().join("current"), world.port());
-        symlink("one", &current).unwrap();
-        let flags = ["start", "--daemon", "--title=svc", "--workers=2", &format!("--port={port}")];
-        world.eggctl(&flags).arg(&current).run().exits(0);
-        assert_eq!(http::get(port, "/").json()["release"], "one");
+        let (port, current) = first_release(world);
         fs::remove_file(&current).unwrap();
         symlink("two", &current).unwrap();
         reload(world, &[]).run().exits(0);
         assert_eq!(http::get(port, "/").json()["release"], "two");
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn who_replaces_a_dead_worker_runs_the_release_that_the_link_points_to_now_also_when_the_old_one_is_gone() {
+    world(|world| {
+        world.expect_a_death();
+        let (port, current) = first_release(world);
+        // As `ln -sfn` does it: at every moment there is a link.
+        symlink("two", world.work().join("next")).unwrap();
+        fs::rename(world.work().join("next"), &current).unwrap();
+        fs::remove_dir_all(world.work().join("one")).unwrap();
+        for worker in world.workers(world.master("svc")) {
+            processes::signal(worker, Signal::SIGKILL);
+        }
+        eventually("both are replaced", || world.log().matches(": new member now").count() == 2);
+        for _ in 0..4 {
+            assert_eq!(http::get(port, "/").json()["release"], "two");
+        }
         world.stop("svc");
     });
 }

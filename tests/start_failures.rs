@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::time::Duration;
 
 use crate::harness::{Outcome, World, world};
 
@@ -266,5 +267,27 @@ fn a_log_that_cannot_be_written_is_named_and_nothing_is_started() {
         }
         assert!(!directory.join("victim").exists(), "a dangling link was followed");
         assert_eq!(world.boots("agent"), 0);
+    });
+}
+
+/// Whoever ends while it is becoming the master (the kernel's memory killer takes anybody) ends the start at once, and not
+/// at its deadline.
+#[test]
+fn a_daemon_that_is_killed_before_it_is_the_master_fails_the_start_at_once() {
+    world(|world| {
+        // The first process that `daemonize` forks makes a session, the second one the files its own; then it is the master.
+        for call in ["setsid", "dup2", "execve"] {
+            let port = world.port();
+            let kill = format!("inject={call}:signal=KILL");
+            let strace = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e", &kill];
+            let start = ["start", "--daemon", "--title=svc", &format!("--port={port}")];
+            if !world.program(&["strace", "-qq", "-o", "/dev/null", "true"]).run().status.success() {
+                return eprintln!("note: strace does not work here: this test did not run");
+            }
+            let outcome = world.eggctl_under(&strace, &start).arg(world.fixture("app")).run();
+            outcome.fails(1).does_not_say("within");
+            assert!(outcome.took < Duration::from_secs(20), "{call}: {:?}", outcome.took);
+            world.nobody_is_left();
+        }
     });
 }

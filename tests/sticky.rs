@@ -1,4 +1,4 @@
-//! Sticky: a client of an Egg application keeps its worker, chosen by its address, whoever else dies.
+//! Sticky: a client of an Egg application keeps its worker, chosen by its address, whoever else dies and however it is reloaded.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
@@ -8,7 +8,9 @@ use std::thread;
 use nix::sys::signal::Signal;
 
 use crate::harness::egg::TITLE;
-use crate::harness::{World, eventually, http, installed, processes, world};
+use crate::harness::load::{Kind, Load};
+use crate::harness::{World, eventually, http, installed, processes, visibly, world};
+use crate::reload_sockets::Asking;
 
 /// Sixteen clients: neighbours on the loopback.
 fn clients() -> impl Iterator<Item = IpAddr> {
@@ -60,6 +62,52 @@ fn clients_of_egg_3_keep_their_workers_through_the_death_of_another() {
 fn clients_of_egg_4_keep_their_workers_through_the_death_of_another() {
     let Some(application) = installed("egg4") else { return };
     world(|world| clients_keep_their_workers_through_the_death_of_another(world, &application));
+}
+
+/// Each client asks without end while the application is reloaded: it is answered, and keeps its place among the workers.
+fn reloads_lose_nothing_and_clients_stay_put(world: &mut World, application: &Path) {
+    world.expect_in_log("");
+    let port = world.port();
+    world.egg(port, application).args(["--sticky", "--workers=3"]).run().exits(0);
+    let master = world.master(TITLE);
+    let mut before = answers(clients(), port);
+    let asking: Vec<Asking> =
+        clients().map(|client| Asking::begin(move || http::try_get_from(client, port, "/").map(drop))).collect();
+    // From one address, on connections that are kept.
+    let load = Load::begin(port, &[Kind::KeepAlive(0), Kind::KeepAlive(20), Kind::KeepAlive(2_000)]);
+    for (flags, how) in [(&[][..], "by generation"), (&["--rolling"], "worker by worker"), (&[], "by generation")] {
+        let old = world.workers(master);
+        world.eggctl(&["reload", "--title=egg"]).args(flags).run().exits(0).says(how);
+        let new = world.workers(master);
+        assert!(new.len() == 3 && new.iter().all(|worker| !old.contains(worker)), "{old:?} {new:?}");
+        let after = answers(clients(), port);
+        assert_eq!(answers(clients(), port), after, "clients move about");
+        let together = |answers: &BTreeMap<IpAddr, u32>| {
+            let mates = |pid: &u32| clients().filter(|client| answers[client] == *pid).collect::<Vec<_>>();
+            answers.values().map(mates).collect::<Vec<_>>()
+        };
+        assert_eq!(together(&before), together(&after), "who had one worker together has one again");
+        asking.iter().for_each(|one| one.goes_on(5));
+        before = after;
+    }
+    let (answered, failures): (Vec<u64>, Vec<_>) = asking.into_iter().map(Asking::end).unzip();
+    let failures: Vec<_> = failures.into_iter().flatten().collect();
+    visibly(&format!("note: {} answered, {} lost", answered.iter().sum::<u64>(), failures.len()));
+    assert!(failures.is_empty(), "{failures:?}");
+    load.end().nothing_is_lost();
+    world.stop(TITLE);
+}
+
+#[test]
+fn reloads_of_a_sticky_egg_3_application_lose_nothing_and_clients_stay_put() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| reloads_lose_nothing_and_clients_stay_put(world, &application));
+}
+
+#[test]
+fn reloads_of_a_sticky_egg_4_application_lose_nothing_and_clients_stay_put() {
+    let Some(application) = installed("egg4") else { return };
+    world(|world| reloads_lose_nothing_and_clients_stay_put(world, &application));
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub enum Contestant {
     Ours,
     /// With a Node worker, where the row's own figure is of a `sleep`.
     OursNode,
+    /// The boot of the same workers under the same master, at its start.
+    BareBoot,
     EggScripts,
     Pm2Cluster,
     Pm2Fork,
@@ -24,7 +26,9 @@ pub enum Contestant {
     Bare,
 }
 
-use Contestant::{Bare, Daemontools, EggScripts, EggScriptsShared, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork};
+use Contestant::{
+    Bare, BareBoot, Daemontools, EggScripts, EggScriptsShared, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork,
+};
 
 pub const TITLE: &str = "versus";
 pub const PORT: &str = "7001";
@@ -40,6 +44,8 @@ pub struct Application {
 pub const HELLO: Application = Application { directory: "egg", framework: "node_modules/egg" };
 /// Workers that send messages, on bare egg-cluster.
 pub const RELAY: Application = Application { directory: "app", framework: "relay" };
+/// Workers that answer the clients of a load, on bare egg-cluster.
+pub const ANSWERING: Application = Application { directory: "app", framework: "reload" };
 /// Members that are ready at once, on bare egg-cluster.
 pub const READY_AT_ONCE: Application = Application { directory: "app", framework: "framework" };
 
@@ -47,14 +53,15 @@ pub const READY_AT_ONCE: Application = Application { directory: "app", framework
 pub const STICKY: Application = Application { directory: "sticky", framework: "framework" };
 
 impl Contestant {
-    pub const ALL: [Contestant; 9] =
-        [Ours, OursNode, EggScripts, EggScriptsShared, Pm2Cluster, Pm2Fork, Daemontools, Nobody, Bare];
+    pub const ALL: [Contestant; 10] =
+        [Ours, OursNode, BareBoot, EggScripts, EggScriptsShared, Pm2Cluster, Pm2Fork, Daemontools, Nobody, Bare];
 
     /// As the table has it.
     pub fn name(self) -> &'static str {
         match self {
             Ours => "eggctl",
             OursNode => "eggctl, a Node worker",
+            BareBoot => "the bare boot of its workers",
             EggScripts => "egg-scripts 3.1.0",
             Pm2Cluster => "pm2 7.0.4, cluster",
             Pm2Fork => "pm2 7.0.4, fork",
@@ -76,26 +83,15 @@ impl Contestant {
                 fs::write(service.join("run"), "#!/bin/sh\nexec sleep 100000\n").unwrap();
                 run(Command::new("chmod").arg("755").arg(service.join("run")));
             }
-            Ours | OursNode | EggScripts | EggScriptsShared | Nobody | Bare => {}
+            Ours | OursNode | BareBoot | EggScripts | EggScriptsShared | Nobody | Bare => {}
         }
     }
 
     /// Two workers (and an agent, for those that know one) behind one port; one `sleep` for the last two.
     pub fn start(self, home: &Path) -> Command {
-        let title = format!("--title={TITLE}");
         match self {
-            Ours | OursNode => with(
-                home,
-                eggctl(),
-                &["start", "--daemon", &title, "--workers=2", "--port", PORT, peers::app("app").to_str().unwrap()],
-            ),
+            Ours | OursNode | BareBoot | Pm2Cluster => self.start_script(home, "app/app.js", &[]),
             EggScripts => self.start_application(home, READY_AT_ONCE),
-            Pm2Cluster => {
-                let mut command = pm2(home);
-                command.args(["start", peers::app("app").join("app.js").to_str().unwrap(), "-i", "2", "--wait-ready"]);
-                command.env("PORT", PORT);
-                command
-            }
             Pm2Fork => {
                 let mut command = pm2(home);
                 command.args(["start", "/bin/sleep", "--interpreter", "none", "--name", TITLE, "--", "100000"]);
@@ -107,6 +103,37 @@ impl Contestant {
         }
     }
 
+    /// Two workers of a plain script; these flags are pm2's.
+    pub fn start_script(self, home: &Path, script: &str, flags: &[&str]) -> Command {
+        let script = peers::app(script);
+        if !matches!(self, Pm2Cluster) {
+            let application = script.parent().unwrap();
+            let start = ["start", "--daemon", "--title", TITLE, "--workers=2", "--port", PORT];
+            return with(home, eggctl(), &[&start[..], &[application.to_str().unwrap()]].concat());
+        }
+        let mut command = pm2(home);
+        command.args(["start", script.to_str().unwrap(), "-i", "2", "--wait-ready"]).args(flags).env("PORT", PORT);
+        command
+    }
+
+    /// Replaces the workers of what runs.
+    pub fn reload(self, home: &Path) -> Command {
+        match self {
+            Ours | OursNode | BareBoot => Contestant::eggctl(home, &["reload", "--title", TITLE]),
+            Pm2Cluster | Pm2Fork => {
+                let mut command = pm2(home);
+                command.args(["reload", "all"]);
+                command
+            }
+            EggScripts | Daemontools => unreachable!("{} has no command for it", self.name()),
+        }
+    }
+
+    /// A command of ours.
+    pub fn eggctl(home: &Path, words: &[&str]) -> Command {
+        with(home, eggctl(), words)
+    }
+
     /// An agent and two workers of an application of Egg's kind.
     pub fn start_application(self, home: &Path, application: Application) -> Command {
         self.start_application_as(home, application, TITLE, PORT)
@@ -115,7 +142,7 @@ impl Contestant {
     /// The same under this title, at this port.
     pub fn start_application_as(self, home: &Path, application: Application, title: &str, port: &str) -> Command {
         let program = match self {
-            Ours | OursNode => eggctl(),
+            Ours | OursNode | BareBoot => eggctl(),
             _ => peers::bin("egg-scripts"),
         };
         let (title, framework) = (format!("--title={title}"), peers::app(application.framework));
@@ -134,7 +161,7 @@ impl Contestant {
     pub fn stop(self, home: &Path, title: &str) -> Command {
         let title = format!("--title={title}");
         match self {
-            Ours | OursNode => with(home, eggctl(), &["stop", &title]),
+            Ours | OursNode | BareBoot => with(home, eggctl(), &["stop", &title]),
             EggScripts | EggScriptsShared => with(home, peers::bin("egg-scripts"), &["stop", &title]),
             Pm2Cluster | Pm2Fork => {
                 let mut command = pm2(home);
@@ -168,7 +195,7 @@ impl Contestant {
     pub fn is_master(self, words: &[String]) -> bool {
         let has = |text: &str| words.iter().any(|word| word.contains(text));
         match self {
-            Ours | OursNode => words.iter().any(|word| word == "start-cluster"),
+            Ours | OursNode | BareBoot => words.iter().any(|word| word == "start-cluster"),
             EggScripts | EggScriptsShared => words.iter().any(|word| word.ends_with("/start-cluster")),
             Pm2Cluster | Pm2Fork => has("God Daemon"),
             Daemontools => words.first().is_some_and(|word| word == "supervise"),

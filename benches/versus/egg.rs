@@ -47,24 +47,40 @@ pub fn crash(who: Contestant, home: &Path) {
     for victim in ready(home, 2) {
         let before = ready(home, 2).len();
         let began = Instant::now();
-        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        kill(Pid::from_raw(victim.pid), Signal::SIGKILL).unwrap();
         ready(home, before + 1);
         tell("egg-crash", who, ms(began.elapsed()));
     }
 }
 
+/// A worker that has been told that it is ready, with moments in milliseconds since 1970.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    pub pid: i32,
+    /// When Node began in it.
+    pub began_ms: f64,
+    pub told_ms: f64,
+}
+
 /// The workers that have been told that they are ready, once there were `count`.
-fn ready(home: &Path, count: usize) -> Vec<i32> {
+pub fn ready(home: &Path, count: usize) -> Vec<Ready> {
     let began = Instant::now();
     loop {
         let text = fs::read_to_string(home.join("ready")).unwrap_or_default();
-        let pids: Vec<i32> = text.lines().map(|pid| pid.parse().unwrap()).collect();
-        if pids.len() >= count {
-            return pids;
+        let workers: Vec<Ready> = text.split_inclusive('\n').filter_map(read_ready).collect();
+        if workers.len() >= count {
+            return workers;
         }
-        assert!(began.elapsed() < Duration::from_secs(30), "{count} workers are to be ready: {pids:?}");
+        assert!(began.elapsed() < Duration::from_secs(30), "{count} workers are to be ready: {workers:?}");
         thread::sleep(Duration::from_micros(500));
     }
+}
+
+/// A whole line `PID BEGAN TOLD`.
+fn read_ready(line: &str) -> Option<Ready> {
+    let mut words = line.strip_suffix('\n')?.split(' ');
+    let mut number = || words.next()?.parse::<f64>().ok();
+    Some(Ready { pid: number()? as i32, began_ms: number()?, told_ms: number()? })
 }
 
 /// The rows of a size: bytes of a message's text, messages, CPU, throughput.

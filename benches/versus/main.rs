@@ -2,6 +2,7 @@
 //!
 //! Rows: `start`, `cpu`, `rss`, `idle`, `crash`, `stop`, `lookup`; those of Egg (`egg.rs` says what they measure):
 //! `egg-start`, `egg-cpu`, `egg-rss`, `egg-stop`, `egg-crash`, and `relay-` and `relay-cpu-` with `64b`, `1k`, `64k`;
+//! those of reload (`reload.rs`): `egg-spare`, `egg-reload`, and `lost-egg`, `lost-pm2`, `lost-int`;
 //! those of connections (`connections.rs`): `conn-rr`, `conn-cpu`, `conn-shared`, `conn-sticky`, `conn-egg`, `conn-alive`. A name
 //! stands for every row that begins so (`egg`, `relay-cpu`); without one all are measured. Every contestant runs in
 //! namespaces of its own; rounds are interleaved, because only ratios within one run count on a machine that others
@@ -14,6 +15,7 @@ mod connections;
 mod contestant;
 mod egg;
 mod peers;
+mod reload;
 mod scenes;
 mod table;
 
@@ -21,7 +23,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::thread;
 
-use contestant::Contestant::{self, Daemontools, EggScripts, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork};
+use contestant::Contestant::{self, BareBoot, Daemontools, EggScripts, Nobody, Ours, OursNode, Pm2Cluster, Pm2Fork};
 use scenes::Scene;
 use table::{Required, Row};
 
@@ -85,6 +87,18 @@ const ROWS: &[Row] = &[
         what: "Egg, hello: SIGKILL of a worker until its successor is ready",
         unit: "ms",
         required: &[Required::Ratio(EggScripts, 1.0)],
+    },
+    Row {
+        name: "egg-spare",
+        what: "Egg, hello: SIGKILL of a worker until another is ready in its place, ours with one spare",
+        unit: "ms",
+        required: &[Required::Ratio(EggScripts, 1.0 / 25.0)],
+    },
+    Row {
+        name: "egg-reload",
+        what: "Egg, hello: a reload by generation, two workers at once",
+        unit: "ms",
+        required: &[Required::Ratio(BareBoot, 1.2)],
     },
     Row {
         name: "relay-cpu-64b",
@@ -153,6 +167,30 @@ const ROWS: &[Row] = &[
         required: &[],
     },
     Row { name: "conn-alive", what: "bare http: requests on connections that are kept", unit: "req/s", required: &[] },
+    Row {
+        name: "lost-egg",
+        what: "5 reloads under load, egg-cluster's `reload-worker`: requests refused or cut",
+        unit: "",
+        required: &[Required::AtMost(0.0)],
+    },
+    Row { name: "lost-egg-answered", what: "the same: requests answered", unit: "", required: &[] },
+    Row { name: "lost-egg-workers", what: "the same: workers afterwards, of 2", unit: "", required: &[] },
+    Row {
+        name: "lost-pm2",
+        what: "5 reloads under load, an unmodified server: requests refused or cut",
+        unit: "",
+        required: &[Required::AtMost(0.0)],
+    },
+    Row { name: "lost-pm2-answered", what: "the same: requests answered", unit: "", required: &[] },
+    Row { name: "lost-pm2-workers", what: "the same: workers afterwards, of 2", unit: "", required: &[] },
+    Row {
+        name: "lost-int",
+        what: "5 reloads under load, a server that closes on SIGINT as pm2 asks: requests refused or cut",
+        unit: "",
+        required: &[Required::AtMost(0.0)],
+    },
+    Row { name: "lost-int-answered", what: "the same: requests answered", unit: "", required: &[] },
+    Row { name: "lost-int-workers", what: "the same: workers afterwards, of 2", unit: "", required: &[] },
 ];
 
 fn main() -> ExitCode {
@@ -200,11 +238,26 @@ fn main() -> ExitCode {
     if is_wanted("egg-crash") {
         rounds(&mut samples, 7, Scene::EggCrash, &[Ours, EggScripts]);
     }
+    if is_wanted("egg-spare") {
+        rounds(&mut samples, 7, Scene::EggSpare, &[Ours, EggScripts]);
+    }
+    if is_wanted("egg-reload") {
+        rounds(&mut samples, 7, Scene::EggReload, &[Ours]);
+    }
     if ROWS.iter().any(|row| row.name.starts_with("relay") && is_wanted(row.name)) {
         rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts, Nobody]);
     }
     if ROWS.iter().any(|row| row.name.starts_with("conn") && is_wanted(row.name)) {
         rounds(&mut samples, 3, Scene::Connections, &[Ours]);
+    }
+    for (row, scene, peer) in [
+        ("lost-egg", Scene::ReloadsOfEgg, EggScripts),
+        ("lost-pm2", Scene::ReloadsOfScript, Pm2Cluster),
+        ("lost-int", Scene::ReloadsOnSigint, Pm2Cluster),
+    ] {
+        if ROWS.iter().any(|one| one.name.starts_with(row) && is_wanted(one.name)) {
+            rounds(&mut samples, 3, scene, &[Ours, peer]);
+        }
     }
     let shown: Vec<&Row> = ROWS.iter().filter(|row| is_wanted(row.name)).collect();
     if table::print(&shown, &samples) { ExitCode::SUCCESS } else { ExitCode::FAILURE }

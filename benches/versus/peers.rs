@@ -32,7 +32,7 @@ pub fn install() {
         fs::write(&installed, &lock).unwrap();
         run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--omit=dev"]).current_dir(place()));
     }
-    for application in ["app", "framework", "egg", "relay", "sticky"] {
+    for application in ["app", "framework", "egg", "relay", "reload", "sticky"] {
         copy(&from.join(application), &app(application));
     }
     let found = Command::new("sh").args(["-c", "command -v supervise"]).stdout(Stdio::null()).status();

@@ -13,6 +13,7 @@ use nix::unistd::Pid;
 
 use crate::contestant::Contestant::{self, EggScripts, Ours};
 use crate::contestant::TITLE;
+use crate::reload::{self, Reloaded};
 use crate::{connections, egg};
 
 /// One thing to play with one contestant.
@@ -34,13 +35,23 @@ pub enum Scene {
     EggStop,
     /// Start it, kill its workers, wait until others are ready.
     EggCrash,
+    /// Start it, ours with a spare, kill a worker, wait until another one is ready in its place.
+    EggSpare,
+    /// Start it, reload it.
+    EggReload,
+    /// Reload an application of egg-cluster's kind under load.
+    ReloadsOfEgg,
+    /// Reload a plain script under load.
+    ReloadsOfScript,
+    /// The same, which closes its server on SIGINT.
+    ReloadsOnSigint,
     /// Start an application that sends messages, and have it send some of each size.
     Relay,
     /// Load both contestants with connections, in one namespace.
     Connections,
 }
 
-const SCENES: [Scene; 10] = [
+const SCENES: [Scene; 15] = [
     Scene::Start,
     Scene::Stop,
     Scene::Crash,
@@ -49,6 +60,11 @@ const SCENES: [Scene; 10] = [
     Scene::EggStart,
     Scene::EggStop,
     Scene::EggCrash,
+    Scene::EggSpare,
+    Scene::EggReload,
+    Scene::ReloadsOfEgg,
+    Scene::ReloadsOfScript,
+    Scene::ReloadsOnSigint,
     Scene::Relay,
     Scene::Connections,
 ];
@@ -100,6 +116,11 @@ pub fn inside(words: &[String]) {
         Scene::EggStart => egg::start(who, &home),
         Scene::EggStop => egg::stop(who, &home),
         Scene::EggCrash => egg::crash(who, &home),
+        Scene::EggSpare => reload::spare(who, &home),
+        Scene::EggReload => reload::by_generation(who, &home),
+        Scene::ReloadsOfEgg => reload::under_load(who, Reloaded::OnEggCluster, &home),
+        Scene::ReloadsOfScript => reload::under_load(who, Reloaded::Plain, &home),
+        Scene::ReloadsOnSigint => reload::under_load(who, Reloaded::OnSigint, &home),
         Scene::Relay => egg::relay(who, &home),
         Scene::Connections => connections::connections(&home),
     });

@@ -29,6 +29,11 @@ pub use world::{World, read_log};
 /// Set where the tests' long forms are wanted too.
 pub const LONG: &str = "EGGCTL_LONG";
 
+/// Are the long forms wanted?
+pub fn is_long() -> bool {
+    std::env::var(LONG).is_ok_and(|long| long == "1")
+}
+
 /// The directory of the `node` that a world's programs find, if it is not to be the PATH's (`tests/node_versions.rs`).
 pub const NODE: &str = "EGGCTL_TEST_NODE";
 

@@ -13,12 +13,14 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{World, visibly};
+use super::{World, is_long, visibly};
 
 /// Set to the test's directory inside the namespaces.
 const INSIDE: &str = "EGGCTL_TEST_INSIDE";
 /// After this the namespaces are ended from outside, whatever hangs there.
-const LONGEST: Duration = Duration::from_secs(240);
+fn longest() -> Duration {
+    Duration::from_secs(if is_long() { 1_200 } else { 240 })
+}
 /// Without namespaces, one test at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -108,7 +110,7 @@ fn run_inside(unshare: &[&str], name: &str, root: &Path) {
     }
     let mut output = String::new();
     for _stream in 0..2 {
-        match finished.recv_timeout(LONGEST) {
+        match finished.recv_timeout(longest()) {
             Ok(text) => output += &text,
             Err(_) => {
                 let _ = inside.kill();

@@ -55,6 +55,12 @@ impl Tree {
         self.ended
     }
 
+    /// Is nobody left of what the start has made?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        proc::children(std::process::id()).is_ok_and(|all| all.iter().all(|pid| self.foreign.contains(pid)))
+    }
+
     /// Collects whatever has ended.
     pub fn reap(&mut self) {
         while let Ok(Some((pid, ended))) = spawn::reap() {

@@ -164,7 +164,7 @@ impl Waiting<'_> {
                 // The end of the channel is no end of the master: its exit tells more.
                 Ok(_) | Err(_) => {
                     self.channel = None;
-                    return None;
+                    return self.unseen_end();
                 }
             };
             let mut lines = std::mem::take(&mut self.lines);
@@ -174,6 +174,17 @@ impl Waiting<'_> {
                 }
             }
             self.lines = lines;
+        }
+    }
+
+    /// Who ended before signals were caught here, or was waited for by `daemonize`, is told by no SIGCHLD: the end of the
+    /// channel is all that is seen of it.
+    fn unseen_end(&mut self) -> Option<Ending> {
+        self.tree.reap();
+        match self.tree.masters_end() {
+            Some(ended) => Some(Ending::Died(ended)),
+            None if self.tree.is_empty() => Some(Ending::NotDetached("it ended before it was the master".to_owned())),
+            None => None,
         }
     }
 
