@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -53,21 +52,16 @@ pub fn all_once(found: &[usize], count: usize) {
 fn every_line_before_an_exit_and_before_an_uncaught_exception_arrives_as_in_a_file() {
     world(|world| {
         world.expect_in_log("");
-        let ends = [("exits", "process.exit(3)"), ("throws", "throw new Error('uncaught')")];
-        for (name, end) in ends {
+        let ends = [("exits", "process.exit(3)", 3), ("throws", "throw new Error('uncaught')", 1)];
+        for (name, end, code) in ends {
             let program = format!(
                 "for (let i = 0; i < 20000; i++) console.log('line ' + i + ' ' + 'x'.repeat(i % 97));\n\
                  for (let i = 0; i < 2000; i++) console.error('error ' + i);\n{end};\n"
             );
             let application = world.directory(name, &[("app.js", &program), ("package.json", r#"{"name":"p"}"#)]);
             let (out, err) = (world.work().join("out"), world.work().join("err"));
-            let alone = Command::new("node")
-                .arg(application.join("app.js"))
-                .stdout(fs::File::create(&out).unwrap())
-                .stderr(fs::File::create(&err).unwrap())
-                .status()
-                .unwrap();
-            assert!(!alone.success());
+            let alone = format!("exec node {name}/app.js > {} 2> {}", out.display(), err.display());
+            world.program(&["sh", "-c", &alone]).run().exits(code);
             let flags = ["start", "--daemon", "--title=svc", "--workers=1", "--ignore-stderr"];
             world.eggctl(&flags).arg(&application).run().fails(1);
             let without_master = |log: Vec<u8>| -> Vec<u8> {
@@ -136,7 +130,8 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
             processes::signal(logger(world), Signal::SIGKILL);
         }
         eventually("all is written", || numbers(&world.whole_log(&world.stdout_log()), "a").len() == 6_000);
-        let expected = world.whole_log(&world.stdout_log()).len() as u64;
+        let whole = world.whole_log(&world.stdout_log());
+        let (expected, lines) = (whole.len() as u64, whole.iter().filter(|byte| **byte == b'\n').count() as u64);
         let ledger = || -> Vec<serde_json::Value> {
             let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
             outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -144,7 +139,8 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
         eventually("the ledger", || ledger().len() == 2 && ledger()[0]["bytesWritten"] == expected);
         let stdout = &ledger()[0];
         assert_eq!(stdout["bytesIn"], expected);
-        assert_eq!(stdout["bytesDropped"], 0);
+        assert_eq!((&stdout["linesWritten"], &stdout["linesIn"]), (&lines.into(), &lines.into()));
+        assert_eq!((&stdout["bytesDropped"], &stdout["linesDropped"]), (&0.into(), &0.into()));
         assert!(stdout["rotations"].as_u64().unwrap() >= 9, "{stdout}");
         world.eggctl(&["logs", "--title=svc", "--ledger"]).run().says("rotations");
         world.stop("svc");

@@ -62,6 +62,17 @@ impl OldName {
         }
     }
 
+    /// Its place in the order of writing as a number, at least 1.
+    #[must_use]
+    pub fn rank(self) -> u64 {
+        let digits = [(self.stamp.year().unsigned_abs(), 1), (self.stamp.month().unsigned_abs().into(), 100)];
+        let more = [self.stamp.day(), self.stamp.hour(), self.stamp.minute(), self.stamp.second()];
+        let more = more.map(|part| (part.unsigned_abs().into(), 100));
+        let stamp =
+            digits.into_iter().chain(more).fold(0, |rank, (part, unit): (u16, u64)| rank * unit + u64::from(part));
+        stamp * (u64::from(LAST_SEQUENCE) + 2) + self.sequence.map_or(0, |sequence| u64::from(sequence) + 1)
+    }
+
     /// Did eggctl name it? egg-scripts' old logs are read, but never compressed or deleted.
     #[must_use]
     pub fn is_ours(self) -> bool {

@@ -228,11 +228,14 @@ impl Stream {
     }
 
     fn rotate(&mut self, tools: &mut Tools, now_ms: u64) -> io::Result<()> {
+        // Before and after: whoever takes over knows only of the live file how much of it has been counted.
+        self.write_down(tools);
         match self.live.rotate() {
             Ok(()) => {
                 self.counters.rotations += 1;
                 self.begin_file();
-                tools.upkeep.wanted(self.live.path());
+                self.write_down(tools);
+                tools.upkeep.wanted(self.number, self.live.path());
                 Ok(())
             }
             // It goes on growing.
@@ -278,9 +281,7 @@ impl Stream {
         if bytes > 0 && self.live.write_line(&loss.line()).is_err() {
             return;
         }
-        self.counters.bytes_in += bytes;
-        self.counters.bytes_dropped += bytes;
-        self.counters.lines_dropped += lines;
+        self.counters.add_loss(bytes, lines);
         self.state = State::Flowing;
     }
 
@@ -296,13 +297,18 @@ impl Stream {
     }
 
     fn write_down(&mut self, tools: &Tools) {
-        if self.counters == self.told {
+        let mut counters = self.counters.clone();
+        if let State::Dropping { loss, .. } = &self.state {
+            counters.add_loss(loss.bytes(), loss.lines());
+        }
+        if counters == self.told {
             return;
         }
         self.counters.file = self.live.inode();
         self.counters.length = self.live.end().unwrap_or(0);
         self.counters.written_at_ms = clock::unix_ms();
-        self.told = self.counters.clone();
+        let Counters { file, length, written_at_ms, .. } = self.counters;
+        self.told = Counters { file, length, written_at_ms, ..counters };
         drop(tools.ledger.write(self.number, &self.told));
     }
 }
