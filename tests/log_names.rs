@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::harness::{World, eventually, http, read_log, world};
-use crate::log_process::{all_once, numbers, print};
+use crate::log_process::{all_once, ledger, numbers, print};
 
 /// A library to be loaded before others: the clock on the wall is as many seconds off as the file says.
 const SHIM: &str = r#"
@@ -120,17 +120,13 @@ fn the_ledger_knows_the_lines_of_old_logs_that_have_been_thrown_away() {
         for flags in [&["--log-keep=2"][..], &["--log-keep=2", "--no-log-compress"], &["--log-keep=0"]] {
             let port = world.port();
             world.start("svc", port).args(["--workers=1", "--log-max-size=64K"]).args(flags).run().exits(0);
-            let ledger = || -> serde_json::Value {
-                let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
-                serde_json::from_str(outcome.stdout.lines().next().unwrap()).unwrap()
-            };
             let own = || read_log(&world.stdout_log()).iter().filter(|byte| **byte == b'\n').count();
-            eventually("the start's own lines", || own() > 0 && ledger()["linesIn"] == own());
+            eventually("the start's own lines", || own() > 0 && ledger(world)["linesIn"] == own());
             let own = own();
             print(port, "a", 0, 5_000, 100);
-            eventually("all are counted", || ledger()["linesWritten"] == 5_000 + own && old(world).len() <= 2);
+            eventually("all are counted", || ledger(world)["linesWritten"] == 5_000 + own && old(world).len() <= 2);
             http::get(port, "/print?text=one+more");
-            eventually("one more is counted", || ledger()["linesIn"] == 5_001 + own);
+            eventually("one more is counted", || ledger(world)["linesIn"] == 5_001 + own);
             world.stop("svc");
         }
     });
@@ -140,8 +136,8 @@ fn the_ledger_knows_the_lines_of_old_logs_that_have_been_thrown_away() {
 fn what_a_member_says_into_a_log_of_its_own_fails_the_start_as_it_would_in_the_common_one() {
     world(|world| {
         world.expect_in_log("out of order");
-        let typed = world.start("svc", world.port()).arg("--log-per-member");
-        let outcome = typed.env("WORKER", "stderr:out of order").env("WORKER_BOOTS", "2").run();
+        let typed = world.start("svc", world.port()).args(["--log-per-member", "--timeout=20000"]);
+        let outcome = typed.env("WORKER", "stderr-hang:out of order").run();
         outcome.fails(1).says("stderr").says("out of order").says("worker-");
         world.nobody_is_left();
     });

@@ -24,6 +24,12 @@ pub fn loggers(world: &World) -> Vec<Process> {
     world.alive().into_iter().filter(|process| process.args.get(1).is_some_and(|word| word == "logger")).collect()
 }
 
+/// What the ledger says of stdout.
+pub fn ledger(world: &World) -> serde_json::Value {
+    let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
+    serde_json::from_str(outcome.stdout.lines().next().unwrap_or("null")).unwrap()
+}
+
 /// Asks a worker to print lines, and waits until they are in its pipe.
 pub fn print(port: u16, tag: &str, from: usize, count: usize, width: usize) {
     let path = format!("/lines?tag={tag}&from={from}&count={count}&width={width}");
@@ -132,12 +138,8 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
         eventually("all is written", || numbers(&world.whole_log(&world.stdout_log()), "a").len() == 6_000);
         let whole = world.whole_log(&world.stdout_log());
         let (expected, lines) = (whole.len() as u64, whole.iter().filter(|byte| **byte == b'\n').count() as u64);
-        let ledger = || -> Vec<serde_json::Value> {
-            let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
-            outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-        };
-        eventually("the ledger", || ledger().len() == 2 && ledger()[0]["bytesWritten"] == expected);
-        let stdout = &ledger()[0];
+        eventually("the ledger", || ledger(world)["bytesWritten"] == expected);
+        let stdout = ledger(world);
         assert_eq!(stdout["bytesIn"], expected);
         assert_eq!((&stdout["linesWritten"], &stdout["linesIn"]), (&lines.into(), &lines.into()));
         assert_eq!((&stdout["bytesDropped"], &stdout["linesDropped"]), (&0.into(), &0.into()));
@@ -235,7 +237,10 @@ fn a_start_right_after_a_kill_waits_for_the_logger_that_was_left_and_has_the_sam
         world.expect_in_log("");
         let typed = world.start("svc", world.port()).env("AGENT_TERM", "ignore").env("EGG_MASTER_CLOSE_TIMEOUT", "500");
         typed.env("AGENT", "stay").run().exits(0);
-        processes::signal(world.master("svc"), Signal::SIGKILL);
+        let master = world.master("svc");
+        processes::signal(master, Signal::SIGKILL);
+        // It holds the title until the kernel has come to it.
+        eventually("the master has gone", || !processes::alive(master));
         let outcome = world.start("svc", world.port()).run();
         outcome.exits(0);
         outcome.does_not_say("another application");

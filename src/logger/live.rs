@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::names::OldName;
 use super::shelf;
 use crate::sys::lock;
 
@@ -21,13 +22,15 @@ pub struct Live {
     file: Option<File>,
     /// Device and inode of `file`.
     identity: (u64, u64),
+    /// The name under which the last one was set aside.
+    last: Option<OldName>,
 }
 
 impl Live {
     /// The live file of this path; `file` is it, when it is open already.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Live { path, file: None, identity: (0, 0) }
+        Live { path, file: None, identity: (0, 0), last: None }
     }
 
     /// Its path.
@@ -120,7 +123,7 @@ impl Live {
     /// # Errors
     /// It cannot be renamed: it is as it was.
     pub fn rotate(&mut self) -> io::Result<()> {
-        shelf::set_aside(&self.path)?;
+        self.last = Some(shelf::set_aside_after(self.last, &self.path)?);
         self.follow()?;
         Ok(())
     }
