@@ -89,7 +89,12 @@ impl Service {
     fn straight(&self) -> (f64, f64) {
         let port = free_port();
         let out = self.place.join("straight.log");
-        let child = self.start(port, "--no-daemon").stdout(File::create(&out).unwrap()).spawn().unwrap();
+        // In a session of its own, as a daemon is: the kernel shares the processors out by sessions.
+        let eggctl = self.start(port, "--no-daemon");
+        let mut command = Command::new("setsid");
+        command.arg(eggctl.get_program()).args(eggctl.get_args()).stdin(Stdio::null());
+        command.envs(eggctl.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let child = command.stdout(File::create(&out).unwrap()).spawn().unwrap();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             thread::sleep(Duration::from_millis(10));
         }

@@ -17,7 +17,7 @@ use nix::fcntl::OFlag;
 use super::names::{Form, OldName};
 
 /// How much is read at once, in bytes.
-const AT_ONCE: usize = 256 * 1024;
+const AT_ONCE: usize = 64 * 1024;
 
 /// Compresses an old log of the log `live` in `directory`, and says how many lines it has. The new file has the mode and the
 /// times of the old one.

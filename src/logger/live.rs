@@ -22,15 +22,13 @@ pub struct Live {
     file: Option<File>,
     /// Device and inode of `file`.
     identity: (u64, u64),
-    /// The name under which the last one was set aside.
-    last: Option<OldName>,
 }
 
 impl Live {
     /// The live file of this path; `file` is it, when it is open already.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Live { path, file: None, identity: (0, 0), last: None }
+        Live { path, file: None, identity: (0, 0) }
     }
 
     /// Its path.
@@ -117,13 +115,13 @@ impl Live {
         Ok(text.len() as u64)
     }
 
-    /// Sets the file aside under an old name, and makes a new one. Where the new one cannot be made, the open one is kept, and
+    /// Sets the file aside under an old name after `last`, and makes a new one. Where the new one cannot be made, the open one is kept, and
     /// the next looks try again.
     ///
     /// # Errors
     /// It cannot be renamed: it is as it was.
-    pub fn rotate(&mut self) -> io::Result<()> {
-        self.last = Some(shelf::set_aside_after(self.last, &self.path)?);
+    pub fn rotate(&mut self, last: Option<OldName>) -> io::Result<()> {
+        shelf::set_aside_after(last, &self.path)?;
         self.follow()?;
         Ok(())
     }

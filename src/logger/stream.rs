@@ -16,6 +16,7 @@ use super::boundary::Period;
 use super::ledger::{Counters, Ledger};
 use super::live::Live;
 use super::loss::Loss;
+use super::names::OldName;
 use super::tools::Tools;
 use crate::options::{Every, Full};
 use crate::sys::{clock, pipes};
@@ -230,7 +231,8 @@ impl Stream {
     fn rotate(&mut self, tools: &mut Tools, now_ms: u64) -> io::Result<()> {
         // Before and after: whoever takes over knows only of the live file how much of it has been counted.
         self.write_down(tools);
-        match self.live.rotate() {
+        let last = tools.ledger.read_counted(self.number).ok().and_then(|counted| OldName::of_rank(counted.up_to));
+        match self.live.rotate(last) {
             Ok(()) => {
                 self.counters.rotations += 1;
                 self.begin_file();
