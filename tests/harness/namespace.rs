@@ -13,7 +13,7 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{World, visibly};
+use super::{LONG, World, visibly};
 
 /// Set to the test's directory inside the namespaces.
 const INSIDE: &str = "EGGCTL_TEST_INSIDE";
@@ -108,7 +108,9 @@ fn run_inside(unshare: &[&str], name: &str, root: &Path) {
     }
     let mut output = String::new();
     for _stream in 0..2 {
-        match finished.recv_timeout(LONGEST) {
+        // The long form of a test may be ten times as much work.
+        let longest = if std::env::var_os(LONG).is_some() { LONGEST * 10 } else { LONGEST };
+        match finished.recv_timeout(longest) {
             Ok(text) => output += &text,
             Err(_) => {
                 let _ = inside.kill();
