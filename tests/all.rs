@@ -25,6 +25,7 @@ mod harness;
 mod health;
 mod inherited;
 mod log_faults;
+mod log_names;
 mod log_process;
 mod logs;
 mod logs_follow;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::harness::{World, eventually, http, read_log, world};
-use crate::log_process::{all_once, contains, logger, loggers, numbers, print};
+use crate::log_process::{all_once, contains, ledger, logger, loggers, numbers, print};
 
 /// A running application with one worker, and what the tests do with it.
 struct Service<'a> {
@@ -60,6 +60,7 @@ fn a_full_disk_drops_and_counts_lines_and_the_log_says_so_once_there_is_room() {
         // More than the disk and the pipe can take: the worker goes on when lines are dropped.
         print(port, "a", 0, 30_000, 100);
         assert_eq!(http::get(port, "/").status, 200);
+        eventually("the ledger knows at once", || ledger(world)["linesDropped"].as_u64() > Some(1_000));
         print(port, "b", 0, 10, 100);
         fs::remove_file(disk.join("ballast")).unwrap();
         let said = |log: &PathBuf| String::from_utf8_lossy(&read_log(log)).contains("were dropped from");
@@ -75,6 +76,8 @@ fn a_full_disk_drops_and_counts_lines_and_the_log_says_so_once_there_is_room() {
         let there = numbers(text.as_bytes(), "a").len() + numbers(text.as_bytes(), "b").len();
         assert!((30_010..=30_011).contains(&(there + lines)), "{there} there, {lines} dropped");
         assert!(bytes >= lines * 100, "{notice}");
+        let told = ledger(world);
+        assert_eq!((&told["bytesDropped"], &told["linesDropped"]), (&bytes.into(), &lines.into()));
         world.stop("svc");
     });
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +22,12 @@ pub fn logger(world: &World) -> u32 {
 /// Every logger.
 pub fn loggers(world: &World) -> Vec<Process> {
     world.alive().into_iter().filter(|process| process.args.get(1).is_some_and(|word| word == "logger")).collect()
+}
+
+/// What the ledger says of stdout.
+pub fn ledger(world: &World) -> serde_json::Value {
+    let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
+    serde_json::from_str(outcome.stdout.lines().next().unwrap_or("null")).unwrap()
 }
 
 /// Asks a worker to print lines, and waits until they are in its pipe.
@@ -53,21 +58,16 @@ pub fn all_once(found: &[usize], count: usize) {
 fn every_line_before_an_exit_and_before_an_uncaught_exception_arrives_as_in_a_file() {
     world(|world| {
         world.expect_in_log("");
-        let ends = [("exits", "process.exit(3)"), ("throws", "throw new Error('uncaught')")];
-        for (name, end) in ends {
+        let ends = [("exits", "process.exit(3)", 3), ("throws", "throw new Error('uncaught')", 1)];
+        for (name, end, code) in ends {
             let program = format!(
                 "for (let i = 0; i < 20000; i++) console.log('line ' + i + ' ' + 'x'.repeat(i % 97));\n\
                  for (let i = 0; i < 2000; i++) console.error('error ' + i);\n{end};\n"
             );
             let application = world.directory(name, &[("app.js", &program), ("package.json", r#"{"name":"p"}"#)]);
             let (out, err) = (world.work().join("out"), world.work().join("err"));
-            let alone = Command::new("node")
-                .arg(application.join("app.js"))
-                .stdout(fs::File::create(&out).unwrap())
-                .stderr(fs::File::create(&err).unwrap())
-                .status()
-                .unwrap();
-            assert!(!alone.success());
+            let alone = format!("exec node {name}/app.js > {} 2> {}", out.display(), err.display());
+            world.program(&["sh", "-c", &alone]).run().exits(code);
             let flags = ["start", "--daemon", "--title=svc", "--workers=1", "--ignore-stderr"];
             world.eggctl(&flags).arg(&application).run().fails(1);
             let without_master = |log: Vec<u8>| -> Vec<u8> {
@@ -136,15 +136,13 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
             processes::signal(logger(world), Signal::SIGKILL);
         }
         eventually("all is written", || numbers(&world.whole_log(&world.stdout_log()), "a").len() == 6_000);
-        let expected = world.whole_log(&world.stdout_log()).len() as u64;
-        let ledger = || -> Vec<serde_json::Value> {
-            let outcome = world.eggctl(&["logs", "--title=svc", "--ledger", "--json"]).run();
-            outcome.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-        };
-        eventually("the ledger", || ledger().len() == 2 && ledger()[0]["bytesWritten"] == expected);
-        let stdout = &ledger()[0];
+        let whole = world.whole_log(&world.stdout_log());
+        let (expected, lines) = (whole.len() as u64, whole.iter().filter(|byte| **byte == b'\n').count() as u64);
+        eventually("the ledger", || ledger(world)["bytesWritten"] == expected);
+        let stdout = ledger(world);
         assert_eq!(stdout["bytesIn"], expected);
-        assert_eq!(stdout["bytesDropped"], 0);
+        assert_eq!((&stdout["linesWritten"], &stdout["linesIn"]), (&lines.into(), &lines.into()));
+        assert_eq!((&stdout["bytesDropped"], &stdout["linesDropped"]), (&0.into(), &0.into()));
         assert!(stdout["rotations"].as_u64().unwrap() >= 9, "{stdout}");
         world.eggctl(&["logs", "--title=svc", "--ledger"]).run().says("rotations");
         world.stop("svc");
@@ -239,7 +237,10 @@ fn a_start_right_after_a_kill_waits_for_the_logger_that_was_left_and_has_the_sam
         world.expect_in_log("");
         let typed = world.start("svc", world.port()).env("AGENT_TERM", "ignore").env("EGG_MASTER_CLOSE_TIMEOUT", "500");
         typed.env("AGENT", "stay").run().exits(0);
-        processes::signal(world.master("svc"), Signal::SIGKILL);
+        let master = world.master("svc");
+        processes::signal(master, Signal::SIGKILL);
+        // It holds the title until the kernel has come to it.
+        eventually("the master has gone", || !processes::alive(master));
         let outcome = world.start("svc", world.port()).run();
         outcome.exits(0);
         outcome.does_not_say("another application");

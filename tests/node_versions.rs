@@ -1,4 +1,4 @@
-//! The same tests on other Nodes than the one in the PATH: five of Egg's on each, and under `EGGCTL_LONG=1` every test of
+//! The same tests on other Nodes than the one in the PATH: a few on each, and under `EGGCTL_LONG=1` every test of
 //! real processes.
 //!
 //! This very binary runs again with [`NODE`] set, which a world puts first in its PATH. The Nodes are npm packages
@@ -11,13 +11,14 @@ use std::time::Instant;
 
 use crate::harness::{LONG, NODE, http, installed, visibly, world};
 
-/// Starts, the messenger, a death, a close; and that it is that Node.
+/// Starts, the messenger, a death, last lines, a close; and that it is that Node.
 const EACH_TIME: &[&str] = &[
     "egg::egg_3_starts_answers_by_its_workers_and_stops",
     "egg::a_framework_over_egg_3_runs_by_the_egg_below_it",
     ES_MODULES,
     "egg_messages::every_verb_of_egg_4s_messenger_is_heard_once_by_whom_it_means",
     "egg_death::an_egg_3_worker_with_an_uncaught_exception_answers_what_it_has_while_its_replacement_serves",
+    "log_process::every_line_before_an_exit_and_before_an_uncaught_exception_arrives_as_in_a_file",
     "egg_close::a_close_of_egg_4_answers_requests_and_runs_before_close_with_the_messenger",
     MEMBERS_RUN_ON_IT,
 ];

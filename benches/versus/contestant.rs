@@ -125,7 +125,7 @@ impl Contestant {
                 command.args(["reload", "all"]);
                 command
             }
-            EggScripts | Daemontools => unreachable!("{} has no command for it", self.name()),
+            _ => unreachable!("{} has no command for it", self.name()),
         }
     }
 

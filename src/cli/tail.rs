@@ -3,8 +3,10 @@
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::fcntl::OFlag;
 
 use crate::sys::output;
 
@@ -12,6 +14,14 @@ use crate::sys::output;
 const MOST_BYTES: u64 = 64 * 1024;
 /// How many lines are shown.
 const MOST_LINES: usize = 40;
+
+/// Opens a log. No link is followed, and no FIFO in its place holds us.
+///
+/// # Errors
+/// The kernel's.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(path)
+}
 
 /// What stands in a log from the byte `from` on: its end, at most [`MOST_BYTES`].
 ///

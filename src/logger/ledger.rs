@@ -19,6 +19,8 @@ const PATH_AT: u64 = 4096;
 /// The longest path.
 const LONGEST_PATH: usize = 4095;
 const NUMBERS: usize = 8;
+/// Where in the first page the lines of old logs stand.
+const COUNTED_AT: u64 = 2048;
 
 /// What is known of one stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,16 @@ pub struct Counters {
     pub length: u64,
     /// When the last bytes were written, in milliseconds since 1970; 0: never.
     pub written_at_ms: u64,
+}
+
+/// The lines of the old logs of this start, as far as they have been counted. `splice` looks at no byte, and a look at each
+/// would cost half as much again: lines are counted where a file is read anyway, to compress it, or when somebody asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// How many lines the counted ones have.
+    pub lines: u64,
+    /// The newest counted one, or older than this start, as [`super::names::OldName::rank`]; 0: nobody has begun.
+    pub up_to: u64,
 }
 
 /// The ledger, open.
@@ -98,6 +110,34 @@ impl Ledger {
         Ok(Counters::of_numbers(numbers))
     }
 
+    /// Writes how many lines of a stream's old logs have been counted.
+    ///
+    /// # Errors
+    /// ENOMEM.
+    pub fn write_counted(&self, number: u32, counted: Counted) -> io::Result<()> {
+        let bytes = [counted.lines.to_ne_bytes(), counted.up_to.to_ne_bytes()].concat();
+        self.0.write_all_at(&bytes, u64::from(number) * RECORD + COUNTED_AT)
+    }
+
+    /// How many lines of a stream's old logs have been counted.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn read_counted(&self, number: u32) -> io::Result<Counted> {
+        let mut bytes = [[0; 8]; 2];
+        self.0.read_at(bytes.as_flattened_mut(), u64::from(number) * RECORD + COUNTED_AT)?;
+        let [lines, up_to] = bytes.map(u64::from_ne_bytes);
+        Ok(Counted { lines, up_to })
+    }
+
+    /// The same ledger once more.
+    ///
+    /// # Errors
+    /// No descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Ledger)
+    }
+
     /// All streams: the paths of their live files, and what is known of them.
     ///
     /// # Errors
@@ -116,6 +156,13 @@ impl Ledger {
 }
 
 impl Counters {
+    /// More has been taken and given up.
+    pub fn add_loss(&mut self, bytes: u64, lines: u64) {
+        self.bytes_in += bytes;
+        self.bytes_dropped += bytes;
+        self.lines_dropped += lines;
+    }
+
     fn numbers(&self) -> [u64; NUMBERS] {
         let Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, .. } = *self;
         let Counters { file, length, written_at_ms, .. } = *self;
@@ -141,6 +188,9 @@ mod tests {
         ledger.write_path(1, OsStr::from_bytes(b"/a/\xff.log")).unwrap();
         ledger.write(1, &counters).unwrap();
         assert_eq!(ledger.read(1).unwrap(), counters);
+        assert_eq!(ledger.read_counted(1).unwrap(), Counted::default());
+        ledger.write_counted(1, Counted { lines: 5, up_to: 6 }).unwrap();
+        assert_eq!(ledger.read_counted(1).unwrap(), Counted { lines: 5, up_to: 6 });
         let all = ledger.read_all().unwrap();
         assert_eq!(all.len(), 2);
         assert_eq!(all[1], (OsString::from_vec(b"/a/\xff.log".to_vec()), counters));

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::names::OldName;
 use super::shelf;
 use crate::sys::lock;
 
@@ -114,13 +115,13 @@ impl Live {
         Ok(text.len() as u64)
     }
 
-    /// Sets the file aside under an old name, and makes a new one. Where the new one cannot be made, the open one is kept, and
+    /// Sets the file aside under an old name after `last`, and makes a new one. Where the new one cannot be made, the open one is kept, and
     /// the next looks try again.
     ///
     /// # Errors
     /// It cannot be renamed: it is as it was.
-    pub fn rotate(&mut self) -> io::Result<()> {
-        shelf::set_aside(&self.path)?;
+    pub fn rotate(&mut self, last: Option<OldName>) -> io::Result<()> {
+        shelf::set_aside_after(last, &self.path)?;
         self.follow()?;
         Ok(())
     }

@@ -16,6 +16,8 @@ const COMPRESSED: &[u8] = b".gz";
 const TEMPORARY: &[u8] = b".gz.tmp";
 /// The last sequence of a stamp.
 const LAST_SEQUENCE: u16 = 9999;
+/// How many names a stamp has: one without a sequence, and the others.
+const SEQUENCES: u64 = LAST_SEQUENCE as u64 + 2;
 
 /// The name of one old log, of whatever live name; ordered by the time of writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,30 @@ impl OldName {
             Some(sequence) => OldName { sequence: Some(sequence + 1), ..self },
             None => OldName { sequence: Some(0), ..self },
         }
+    }
+
+    /// Its place in the order of writing as a number, at least 1.
+    #[must_use]
+    pub fn rank(self) -> u64 {
+        let later = [self.stamp.month(), self.stamp.day(), self.stamp.hour(), self.stamp.minute(), self.stamp.second()];
+        let year = u64::from(self.stamp.year().unsigned_abs());
+        let stamp = later.into_iter().fold(year, |rank, part| rank * 100 + u64::from(part.unsigned_abs()));
+        stamp * SEQUENCES + self.sequence.map_or(0, |sequence| u64::from(sequence) + 1)
+    }
+
+    /// The name of this rank.
+    #[must_use]
+    pub fn of_rank(rank: u64) -> Option<OldName> {
+        let mut left = rank / SEQUENCES;
+        let mut part = || {
+            let part = i8::try_from(left % 100).unwrap_or_default();
+            left /= 100;
+            part
+        };
+        let (second, minute, hour, day, month) = (part(), part(), part(), part(), part());
+        let stamp = DateTime::new(i16::try_from(left).ok()?, month, day, hour, minute, second, 0).ok()?;
+        let sequence = (rank % SEQUENCES).checked_sub(1).and_then(|sequence| u16::try_from(sequence).ok());
+        Some(OldName { stamp, sequence })
     }
 
     /// Did eggctl name it? egg-scripts' old logs are read, but never compressed or deleted.

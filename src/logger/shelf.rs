@@ -61,9 +61,17 @@ pub fn old_logs(directory: &Path, live: &OsStr) -> io::Result<Vec<OldLog>> {
 /// # Errors
 /// There is no live log, or it cannot be renamed.
 pub fn set_aside(live: &Path) -> io::Result<OldName> {
+    set_aside_after(None, live)
+}
+
+/// The same, under a name later than `last`, which may have been thrown away by now: no name is given twice.
+///
+/// # Errors
+/// As [`set_aside`].
+pub fn set_aside_after(last: Option<OldName>, live: &Path) -> io::Result<OldName> {
     let (directory, file) = split(live)?;
-    let last = old_logs(directory, file)?.last().map(|old| old.name);
-    let mut name = OldName::next(last, clock::civil());
+    let newest = old_logs(directory, file)?.last().map(|old| old.name);
+    let mut name = OldName::next(last.max(newest), clock::civil());
     for _ in 0..MOST_TAKEN {
         match rename_without_overwriting(live, &directory.join(name.file(file, Form::Plain))) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => name = name.successor(),

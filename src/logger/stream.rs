@@ -16,6 +16,7 @@ use super::boundary::Period;
 use super::ledger::{Counters, Ledger};
 use super::live::Live;
 use super::loss::Loss;
+use super::names::OldName;
 use super::tools::Tools;
 use crate::options::{Every, Full};
 use crate::sys::{clock, pipes};
@@ -228,11 +229,15 @@ impl Stream {
     }
 
     fn rotate(&mut self, tools: &mut Tools, now_ms: u64) -> io::Result<()> {
-        match self.live.rotate() {
+        // Before and after: whoever takes over knows only of the live file how much of it has been counted.
+        self.write_down(tools);
+        let last = tools.ledger.read_counted(self.number).ok().and_then(|counted| OldName::of_rank(counted.up_to));
+        match self.live.rotate(last) {
             Ok(()) => {
                 self.counters.rotations += 1;
                 self.begin_file();
-                tools.upkeep.wanted(self.live.path());
+                self.write_down(tools);
+                tools.upkeep.wanted(self.number, self.live.path());
                 Ok(())
             }
             // It goes on growing.
@@ -278,9 +283,7 @@ impl Stream {
         if bytes > 0 && self.live.write_line(&loss.line()).is_err() {
             return;
         }
-        self.counters.bytes_in += bytes;
-        self.counters.bytes_dropped += bytes;
-        self.counters.lines_dropped += lines;
+        self.counters.add_loss(bytes, lines);
         self.state = State::Flowing;
     }
 
@@ -296,13 +299,18 @@ impl Stream {
     }
 
     fn write_down(&mut self, tools: &Tools) {
-        if self.counters == self.told {
+        let mut counters = self.counters.clone();
+        if let State::Dropping { loss, .. } = &self.state {
+            counters.add_loss(loss.bytes(), loss.lines());
+        }
+        if counters == self.told {
             return;
         }
         self.counters.file = self.live.inode();
         self.counters.length = self.live.end().unwrap_or(0);
         self.counters.written_at_ms = clock::unix_ms();
-        self.told = self.counters.clone();
+        let Counters { file, length, written_at_ms, .. } = self.counters;
+        self.told = Counters { file, length, written_at_ms, ..counters };
         drop(tools.ledger.write(self.number, &self.told));
     }
 }

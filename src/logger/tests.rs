@@ -121,6 +121,20 @@ fn a_clock_that_steps_back_keeps_the_last_stamp_and_ten_thousand_names_later_a_s
 }
 
 #[test]
+fn ranks_are_in_the_order_of_names_and_tell_them() {
+    let ranked = |file: &str| OldName::parse(live(), OsStr::new(file)).unwrap().0;
+    let stamps = ["00010101.000000", "20261121.051358", "20261121.051359", "99991231.235959"];
+    let names = stamps
+        .iter()
+        .flat_map(|stamp| ["", ".0000", ".9999"].map(|last| format!("{}.{stamp}{last}", live().display())));
+    let names: Vec<OldName> = names.map(|name| ranked(&name)).collect();
+    assert!(names.is_sorted() && names.iter().map(|name| name.rank()).is_sorted());
+    assert!(names.iter().all(|name| name.rank() > 0 && OldName::of_rank(name.rank()) == Some(*name)));
+    assert_eq!(OldName::of_rank(0), None);
+    assert_eq!(OldName::of_rank(1), None);
+}
+
+#[test]
 fn live_names_need_not_be_utf_8() {
     let live = OsStr::from_bytes(b"\xff.log");
     let name = OldName::next(None, NOW);

@@ -36,7 +36,7 @@ impl Tools {
         // Half of it, so that a whole line still fits behind the size.
         let longest = getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(soft, _)| soft) / 2;
         let max_bytes = options.max_bytes.min(longest).max(1);
-        let upkeep = Upkeep::new(&options)?;
+        let upkeep = Upkeep::new(&options, ledger.try_clone()?)?;
         Ok(Tools { options, max_bytes, ledger, upkeep, buffer: vec![0; BUFFER], peek: pipes::pipe()? })
     }
 

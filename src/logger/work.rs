@@ -256,7 +256,7 @@ impl Logger {
                 if set_aside {
                     drop(shelf::set_aside(stream.path()));
                 }
-                tools.upkeep.wanted(stream.path());
+                tools.upkeep.begin(number, stream.path());
                 self.streams.insert(number, Open { stream, watched: false, ended: false });
                 self.last_stream = number;
                 self.watch(number);

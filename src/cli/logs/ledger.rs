@@ -1,15 +1,23 @@
 //! `eggctl logs --ledger` and `--reopen`: what a running application's logger has counted, and the word to open its files anew.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::cli::choice::shown;
 use crate::cli::masters;
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::{self, Counters, Ledger};
+use crate::logger::names::Form;
+use crate::logger::shelf::OldLog;
+use crate::logger::{compress, shelf};
 use crate::options::Title;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::{output, signals};
+
+/// How often a log is looked at again that is rotated or compressed meanwhile.
+const MOST_LOOKS: u32 = 20;
 
 /// Shows the ledger: a line for each stream, or a JSON object.
 ///
@@ -22,10 +30,29 @@ pub fn show(title: &Title, json: bool) -> anyhow::Result<Exit> {
             .because("it does not log into files")
             .into());
     };
-    for (path, counters) in ledger.read_all()? {
-        output::say(if json { as_json(&path, &counters) } else { as_text(&path, &counters) });
+    for (number, (path, counters)) in (0..).zip(ledger.read_all()?) {
+        let lines = lines_written(&ledger, number, Path::new(&path)).ok();
+        output::say(if json { as_json(&path, &counters, lines) } else { as_text(&path, &counters, lines) });
     }
     Ok(Exit::Done)
+}
+
+/// The lines in a log's files since its application was started: the counted ones, and those that nobody has counted yet.
+fn lines_written(ledger: &Ledger, number: u32, live: &Path) -> io::Result<u64> {
+    let (directory, name) = shelf::split(live)?;
+    for _ in 0..MOST_LOOKS {
+        let counted = ledger.read_counted(number)?;
+        let old = shelf::old_logs(directory, name)?;
+        let uncounted = old.iter().filter(|old| old.name.is_ours() && old.name.rank() > counted.up_to);
+        let uncounted = uncounted.map(|old| compress::lines(&shelf::path_of(directory, name, old), old.form));
+        let lines = uncounted.chain([compress::lines(live, Form::Plain)]).sum::<io::Result<u64>>();
+        // What was rotated or compressed meanwhile may be counted twice or not at all.
+        let names = |logs: &[OldLog]| logs.iter().map(|old| (old.name, old.form)).collect::<Vec<_>>();
+        if counted == ledger.read_counted(number)? && names(&old) == names(&shelf::old_logs(directory, name)?) {
+            return Ok(counted.lines + lines?);
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
 }
 
 /// Tells the master to have its files opened anew.
@@ -54,19 +81,25 @@ fn open(master: u32) -> Option<Ledger> {
     fs::File::open(found.path()).ok().map(Ledger::open)
 }
 
-fn as_text(path: &std::ffi::OsStr, counters: &Counters) -> String {
+fn as_text(path: &OsStr, counters: &Counters, lines: Option<u64>) -> String {
     let Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, .. } = counters;
+    let told = |lines: Option<u64>| lines.map_or_else(|| "?".to_owned(), |lines| lines.to_string());
     format!(
-        "{}: {bytes_in} bytes in, {bytes_written} written, {bytes_dropped} dropped in {lines_dropped} lines, {rotations} rotations",
-        shown(&path.to_string_lossy())
+        "{}: in {bytes_in} bytes, {} lines; written {bytes_written} bytes, {} lines; \
+         dropped {bytes_dropped} bytes, {lines_dropped} lines; {rotations} rotations",
+        shown(&path.to_string_lossy()),
+        told(lines.map(|lines| lines + lines_dropped)),
+        told(lines),
     )
 }
 
-fn as_json(path: &std::ffi::OsStr, counters: &Counters) -> String {
+fn as_json(path: &OsStr, counters: &Counters, lines: Option<u64>) -> String {
     serde_json::json!({
         "file": path.to_string_lossy(),
         "bytesIn": counters.bytes_in,
+        "linesIn": lines.map(|lines| lines + counters.lines_dropped),
         "bytesWritten": counters.bytes_written,
+        "linesWritten": lines,
         "bytesDropped": counters.bytes_dropped,
         "linesDropped": counters.lines_dropped,
         "rotations": counters.rotations,

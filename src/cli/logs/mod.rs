@@ -7,6 +7,7 @@ mod blocks;
 mod follow;
 mod last;
 mod ledger;
+mod literal;
 mod print;
 mod select;
 mod source;

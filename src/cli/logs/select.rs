@@ -6,11 +6,13 @@
 use std::ops::Range;
 
 use jiff::tz::TimeZone;
+use memchr::memmem::Finder;
 use memchr::{memchr, memrchr};
 use regex::bytes::Regex;
 
 use super::Halt;
 use super::blocks::{AtEnd, Blocks, Part};
+use super::literal;
 use super::source::Source;
 use super::stamp::Clock;
 use crate::options::logs::Span;
@@ -24,6 +26,8 @@ pub type Sink<'a> = dyn FnMut(Part<'_>) -> Result<(), Halt> + 'a;
 /// Chooses lines, file by file.
 pub struct Selector {
     grep: Option<Regex>,
+    /// What a line must have in it to match.
+    literal: Option<Finder<'static>>,
     /// Can a whole block be searched at once? Not when the expression speaks of the beginning or end of all text.
     by_block: bool,
     span: Span,
@@ -50,6 +54,10 @@ impl Selector {
     pub fn new(grep: Option<Regex>, span: Span) -> Self {
         let speaks_of_all = |regex: &Regex| regex.as_str().contains("\\A") || regex.as_str().contains("\\z");
         Selector {
+            literal: grep
+                .as_ref()
+                .and_then(|regex| literal::required(regex.as_str()))
+                .map(|bytes| Finder::new(&bytes).into_owned()),
             by_block: span.is_all() && !grep.as_ref().is_some_and(speaks_of_all),
             grep,
             span,
@@ -75,8 +83,9 @@ impl Selector {
     pub fn take(&mut self, offset: u64, part: Part<'_>, source: &Source, sink: &mut Sink<'_>) -> Result<(), Halt> {
         match part {
             part if self.chooses_all() => sink(part),
-            Part::Lines(bytes) => match &self.grep {
-                Some(grep) if self.by_block => search(grep, bytes, sink),
+            Part::Lines(bytes) => match (&self.grep, &self.literal) {
+                (Some(grep), Some(literal)) if self.span.is_all() => search_with(literal, grep, bytes, sink),
+                (Some(grep), None) if self.by_block => search(grep, bytes, sink),
                 _ => self.line_by_line(bytes, sink),
             },
             Part::Piece { bytes, first, last } => {
@@ -155,6 +164,22 @@ fn search(grep: &Regex, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Halt> {
         let next = bytes.len().min(end + 1);
         // What matched beyond the line's end does not count: lines are searched one by one.
         if found.end() <= end || grep.is_match(&bytes[start..end]) {
+            add(&mut chosen, start..next, bytes, sink)?;
+        }
+        from = next;
+    }
+    finish(chosen, bytes, sink)
+}
+
+/// Searches whole lines at once: only the lines with the bytes in them that every match has are asked one by one.
+fn search_with(literal: &Finder<'_>, grep: &Regex, bytes: &[u8], sink: &mut Sink<'_>) -> Result<(), Halt> {
+    let (mut chosen, mut from) = (0..0, 0);
+    while let Some(found) = literal.find(&bytes[from..]) {
+        let at = from + found;
+        let start = memrchr(b'\n', &bytes[from..at]).map_or(from, |end| from + end + 1);
+        let end = memchr(b'\n', &bytes[at..]).map_or(bytes.len(), |length| at + length);
+        let next = bytes.len().min(end + 1);
+        if grep.is_match(&bytes[start..end]) {
             add(&mut chosen, start..next, bytes, sink)?;
         }
         from = next;

@@ -29,6 +29,9 @@ const EXPRESSIONS: &[&str] = &[
     "^",
     "\\Aab",
     "b\\z",
+    "a |b$",
+    "^[ab]*$",
+    "a+b{2}.*a",
 ];
 
 /// Gives a few bytes at a time.

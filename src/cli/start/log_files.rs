@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -16,7 +17,7 @@ use nix::fcntl::OFlag;
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::Ledger;
 use crate::logger::{live, shelf};
-use crate::options::Options;
+use crate::options::{Options, member_log};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{clock, lock, output, proc};
 
@@ -42,12 +43,30 @@ impl LogFiles {
     /// # Errors
     /// The kernel's.
     pub fn stderr_speaks(&self) -> io::Result<bool> {
+        if self.of_members("stderr")?.next().is_some() {
+            return Ok(true);
+        }
         if self.shared {
             return Ok(false);
         }
         // The master gives stdout the first place in the ledger, if it is a file, and stderr the next one.
         let number = u32::from(self.stdout.metadata()?.is_file());
         Ok(Ledger::open(self.ledger.try_clone()?).read(number)?.bytes_in > 0 || self.stderr.metadata()?.len() > 0)
+    }
+
+    /// The members' own logs of `stdout` or `stderr` that anything has been printed into, the latest first.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn of_members(&self, which: &str) -> io::Result<impl Iterator<Item = PathBuf> + use<>> {
+        let is_file = |file: &File| file.metadata().map(|meta| usize::from(meta.is_file()));
+        let common = is_file(&self.stdout)? + if self.shared { 0 } else { is_file(&self.stderr)? };
+        let ending = member_log(Path::new(""), "", which).into_os_string();
+        let streams = Ledger::open(self.ledger.try_clone()?).read_all()?.into_iter().skip(common);
+        let is_wanted = |path: &OsString| path.as_bytes().ends_with(ending.as_bytes());
+        let mut own: Vec<_> = streams.filter(|(path, counters)| is_wanted(path) && counters.bytes_in > 0).collect();
+        own.sort_by_key(|(_, counters)| std::cmp::Reverse(counters.written_at_ms));
+        Ok(own.into_iter().map(|(path, _)| PathBuf::from(path)))
     }
 }
 

@@ -1,6 +1,9 @@
 //! What `start --daemon` tells: the story on stdout as egg-scripts tells it, a failure with its class, the last lines of
 //! output once, and what to do.
 
+use std::fs::File;
+use std::path::Path;
+
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::ipc::report::Progress;
@@ -104,9 +107,12 @@ fn shows_output(ending: &Ending) -> bool {
     !matches!(ending, Ending::Ready(_) | Ending::Stopped(_) | Ending::Cancelled(_))
 }
 
-/// The last lines on stderr, or on stdout where stderr is silent.
+/// The last lines on stderr, or on stdout where stderr is silent; a member's own log before the common one.
 fn last_lines(options: &Options, logs: &LogFiles, master: Option<u32>) -> Option<String> {
-    [(&logs.stderr, &options.stderr), (&logs.stdout, &options.stdout)]
-        .into_iter()
-        .find_map(|(file, path)| tail::shown(&tail::since(file, 0).ok()?, path, master))
+    let shown = |file: &File, path: &Path| tail::shown(&tail::since(file, 0).ok()?, path, master);
+    let common = [("stderr", &logs.stderr, &options.stderr), ("stdout", &logs.stdout, &options.stdout)];
+    common.into_iter().find_map(|(which, file, path)| {
+        let mut own = logs.of_members(which).ok()?;
+        own.find_map(|path| shown(&tail::open(&path).ok()?, &path)).or_else(|| shown(file, path))
+    })
 }

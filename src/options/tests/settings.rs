@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::error::Exit;
-use crate::options::DispatchPolicy;
+use crate::options::{DispatchPolicy, Every, Full, LogOptions};
 
 /// An application of plain Node with this package.json; what is set there is the same for all kinds.
 fn with(package: &str) -> Scratch {
@@ -215,4 +215,39 @@ fn source_maps_are_read_by_the_module_that_the_application_or_its_egg_scripts_br
         told.starts_with(&format!("source-map-support is not found from `{}` upward", scratch.text("svc"))),
         "{told}"
     );
+}
+
+#[test]
+fn every_way_to_keep_logs_is_a_flag_a_variable_and_a_setting_in_this_order() {
+    type Told = fn(&LogOptions) -> String;
+    let ways: &[(&str, [&str; 3], [&str; 3], Told)] = &[
+        ("max-size", ["1K", "2K", "3K"], ["1024", "2048", "3072"], |logs| logs.max_bytes.to_string()),
+        ("rotate", ["hour", "week", "never"], ["Hour", "Week", "Never"], |logs| format!("{:?}", logs.every)),
+        ("keep", ["1", "2", "3"], ["1", "2", "3"], |logs| logs.keep_files.to_string()),
+        ("keep-bytes", ["1M", "1G", "1T"], ["20", "30", "40"], |logs| logs.keep_bytes.ilog2().to_string()),
+        ("keep-age", ["1s", "1m", "1h"], ["1000", "60000", "3600000"], |logs| logs.keep_age_ms.unwrap().to_string()),
+        ("full", ["block", "drop", "block"], ["Block", "Drop", "Block"], |logs| format!("{:?}", logs.full)),
+    ];
+    for (name, [typed, variable, set], [of_typed, of_variable, of_set], told) in ways {
+        let package = format!(r#"{{"name":"svc","eggScriptsConfig":{{"log-{name}":"{set}"}}}}"#);
+        let flag = format!("--log-{name}={typed}");
+        let named = format!("EGGCTL_LOG_{}", name.to_uppercase().replace('-', "_"));
+        let asked = |flags: &[&str], around: &[(&str, &str)]| {
+            let flags = [&["--daemon"], flags].concat();
+            told(&with(&package).start(&flags, around).unwrap().logs.unwrap())
+        };
+        assert_eq!(asked(&[&flag], &[(&named, variable)]), *of_typed, "{name}");
+        assert_eq!(asked(&[], &[(&named, variable)]), *of_variable, "{name}");
+        assert_eq!(asked(&[], &[]), *of_set, "{name}");
+    }
+    let compress = |flags: &[&str], around: &[(&str, &str)]| {
+        let package = r#"{"name":"svc","eggScriptsConfig":{"log-compress":false,"log-per-member":true}}"#;
+        let logs = with(package).start(&[&["--daemon"], flags].concat(), around).unwrap().logs.unwrap();
+        (logs.compress, logs.per_member)
+    };
+    assert_eq!(compress(&[], &[]), (false, true));
+    assert_eq!(compress(&[], &[("EGGCTL_LOG_COMPRESS", "true"), ("EGGCTL_LOG_PER_MEMBER", "false")]), (true, false));
+    let none = with(r#"{"name":"svc"}"#).start(&["--daemon"], &[]).unwrap().logs.unwrap();
+    assert_eq!((none.max_bytes, none.every, none.keep_files, none.keep_bytes), (100 << 20, Every::Day, 14, 1 << 30));
+    assert!(none.compress && none.keep_age_ms.is_none() && none.full == Full::Drop);
 }
