@@ -280,7 +280,7 @@ fn the_foreground_logs_into_files_when_it_is_told_to() {
         world.expect_in_log("seen");
         let port = world.port();
         let foreground = world.foreground("svc", port).arg("--log-to-files").spawn();
-        world.log_says(" started");
+        world.log_says(" started on ");
         eventually("it answers", || http::try_get(port, "/print?text=seen").is_ok());
         world.log_says("seen");
         world.stop("svc");
