@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{self, AddressFamily, SockFlag, SockType, SockaddrStorage, sockopt};
-use nix::unistd::Pid;
 
 use crate::bare;
 use crate::contestant::Contestant::{self, Bare, EggScripts, EggScriptsShared, Ours};
@@ -35,27 +33,58 @@ const WARM_UP: Duration = Duration::from_millis(2500);
 const SLICE: Duration = Duration::from_millis(333);
 const SLICES: usize = 10;
 
-pub fn connections(home: &Path) {
-    let bare = Beside::start(home, READY_AT_ONCE, &[(Ours, &[]), (EggScripts, &[]), (Bare, &[])]);
-    bare.measure(Kept::No, &|one, load| {
+const NO_FLAGS: &[&str] = &[];
+const BOTH: &[(Contestant, &[&str])] = &[(Ours, NO_FLAGS), (EggScripts, NO_FLAGS)];
+
+/// `conn-rr` and `conn-cpu`.
+pub fn round_robin(home: &Path) {
+    let contestants = [BOTH, &[(Bare, NO_FLAGS)]].concat();
+    measure(home, READY_AT_ONCE, &contestants, Kept::No, &|one, load| {
         if one.who != Bare {
             tell("conn-rr", one.who, load.per_second());
         }
         tell("conn-cpu", one.who, load.cpu.as_secs_f64() * 1e6 / load.answers);
     });
-    bare.stop(home);
-    let alive = Beside::start(home, READY_AT_ONCE, &[(Ours, &[]), (EggScripts, &[])]);
-    alive.measure(Kept::Yes, &|one, load| tell("conn-alive", one.who, load.per_second()));
-    alive.stop(home);
-    let shared: &[(Contestant, &[&str])] =
-        &[(Ours, &["--dispatch=shared"]), (EggScripts, &[]), (EggScriptsShared, &[])];
-    let both: &[(Contestant, &[&str])] = &[(Ours, &[]), (EggScripts, &[])];
-    for (row, application, contestants) in
-        [("conn-shared", READY_AT_ONCE, shared), ("conn-sticky", STICKY, both), ("conn-egg", HELLO, both)]
-    {
-        let beside = Beside::start(home, application, contestants);
-        beside.measure(Kept::No, &|one, load| tell(row, one.who, load.per_second()));
-        beside.stop(home);
+}
+
+pub fn alive(home: &Path) {
+    measure(home, READY_AT_ONCE, BOTH, Kept::Yes, &|one, load| tell("conn-alive", one.who, load.per_second()));
+}
+
+pub fn shared(home: &Path) {
+    let contestants: &[(Contestant, &[&str])] =
+        &[(Ours, &["--dispatch=shared"]), (EggScripts, NO_FLAGS), (EggScriptsShared, NO_FLAGS)];
+    measure(home, READY_AT_ONCE, contestants, Kept::No, &|one, load| tell("conn-shared", one.who, load.per_second()));
+}
+
+pub fn sticky(home: &Path) {
+    measure(home, STICKY, BOTH, Kept::No, &|one, load| tell("conn-sticky", one.who, load.per_second()));
+}
+
+pub fn egg(home: &Path) {
+    measure(home, HELLO, BOTH, Kept::No, &|one, load| tell("conn-egg", one.who, load.per_second()));
+}
+
+/// Starts the application under each of these contestants, with its flags, and loads them in turn. They end with the
+/// namespaces.
+fn measure(
+    home: &Path,
+    application: Application,
+    contestants: &[(Contestant, &[&str])],
+    kept: Kept,
+    tell: &dyn Fn(&Running, &Load),
+) {
+    let running = contestants.iter().zip(7001_u16..);
+    let running: Vec<Running> =
+        running.map(|((who, flags), port)| Running::start(home, application, *who, flags, port)).collect();
+    for one in &running {
+        load(one, kept, WARM_UP);
+    }
+    for slice in 0..SLICES {
+        for place in 0..running.len() {
+            let one = &running[(slice + place) % running.len()];
+            tell(one, &load(one, kept, SLICE));
+        }
     }
 }
 
@@ -68,47 +97,18 @@ struct Running {
     spread: bool,
 }
 
-/// The same application under each of these contestants.
-struct Beside(Vec<Running>);
-
-impl Beside {
-    /// With the flags that each takes.
-    fn start(home: &Path, application: Application, contestants: &[(Contestant, &[&str])]) -> Beside {
-        let running = contestants.iter().zip(7001_u16..).map(|((who, flags), port)| {
-            let master = if *who == Bare {
-                bare::start(port).id() as i32
-            } else {
-                let title = port.to_string();
-                let mut start = who.start_application_as(home, application, &title, &title);
-                start.args(*flags);
-                timed(start);
-                master_of(*who, &format!("--title={title}"))
-            };
-            Running { who: *who, port, master, spread: application == STICKY }
-        });
-        Beside(running.collect())
-    }
-
-    fn measure(&self, kept: Kept, tell: &dyn Fn(&Running, &Load)) {
-        for one in &self.0 {
-            load(one, kept, WARM_UP);
-        }
-        for slice in 0..SLICES {
-            for place in 0..self.0.len() {
-                let one = &self.0[(slice + place) % self.0.len()];
-                tell(one, &load(one, kept, SLICE));
-            }
-        }
-    }
-
-    fn stop(self, home: &Path) {
-        for one in self.0 {
-            if one.who == Bare {
-                kill(Pid::from_raw(one.master), Signal::SIGKILL).unwrap();
-            } else {
-                timed(one.who.stop(home, &one.port.to_string()));
-            }
-        }
+impl Running {
+    fn start(home: &Path, application: Application, who: Contestant, flags: &[&str], port: u16) -> Running {
+        let master = if who == Bare {
+            bare::start(port).id() as i32
+        } else {
+            let title = port.to_string();
+            let mut start = who.start_application_as(home, application, &title, &title);
+            start.args(flags);
+            timed(start);
+            master_of(who, &format!("--title={title}"))
+        };
+        Running { who, port, master, spread: application == STICKY }
     }
 }
 
@@ -186,19 +186,25 @@ impl Client {
         Client { address, stream: stream.into(), asked: false, answer: Vec::with_capacity(1024) }
     }
 
+    /// Writes the request, if there is room; true when it is written.
+    fn ask(&mut self, kept: Kept) -> bool {
+        let connection = if kept == Kept::Yes { "keep-alive" } else { "close" };
+        let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
+        match self.stream.write(request.as_bytes()) {
+            Ok(written) => {
+                assert_eq!(written, request.len());
+                self.asked = true;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::NotConnected => {}
+            Err(error) => panic!("{}: {error}", self.address),
+        }
+        self.asked
+    }
+
     /// Asks, reads what there is; true when an answer is complete.
     fn goes_on(&mut self, kept: Kept) -> bool {
-        if !self.asked {
-            let connection = if kept == Kept::Yes { "keep-alive" } else { "close" };
-            let request = format!("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: {connection}\r\n\r\n");
-            match self.stream.write(request.as_bytes()) {
-                Ok(written) => assert_eq!(written, request.len()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock || error.kind() == ErrorKind::NotConnected => {
-                    return false;
-                }
-                Err(error) => panic!("{}: {error}", self.address),
-            }
-            self.asked = true;
+        if !self.asked && !self.ask(kept) {
+            return false;
         }
         let mut chunk = [0; 4096];
         loop {
@@ -212,7 +218,7 @@ impl Client {
                     self.check();
                     self.asked = false;
                     // The socket has room, and nothing will say so again: ask now. The answer's event is to come.
-                    self.goes_on(kept);
+                    self.ask(kept);
                     return true;
                 }
                 Err(error) => panic!("{}: {error}", self.address),

@@ -247,8 +247,16 @@ fn main() -> ExitCode {
     if ROWS.iter().any(|row| row.name.starts_with("relay") && is_wanted(row.name)) {
         rounds(&mut samples, 5, Scene::Relay, &[Ours, EggScripts, Nobody]);
     }
-    if ROWS.iter().any(|row| row.name.starts_with("conn") && is_wanted(row.name)) {
-        rounds(&mut samples, 3, Scene::Connections, &[Ours]);
+    for (rows, scene) in [
+        (&["conn-rr", "conn-cpu"][..], Scene::ConnectionsRoundRobin),
+        (&["conn-alive"], Scene::ConnectionsAlive),
+        (&["conn-shared"], Scene::ConnectionsShared),
+        (&["conn-sticky"], Scene::ConnectionsSticky),
+        (&["conn-egg"], Scene::ConnectionsEgg),
+    ] {
+        if rows.iter().any(|row| is_wanted(row)) {
+            rounds(&mut samples, 2, scene, &[Ours]);
+        }
     }
     for (row, scene, peer) in [
         ("lost-egg", Scene::ReloadsOfEgg, EggScripts),

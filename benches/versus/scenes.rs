@@ -47,11 +47,19 @@ pub enum Scene {
     ReloadsOnSigint,
     /// Start an application that sends messages, and have it send some of each size.
     Relay,
-    /// Load both contestants with connections, in one namespace.
-    Connections,
+    /// Load contestants with connections, all in one namespace: by round robin.
+    ConnectionsRoundRobin,
+    /// The same, on connections that are kept.
+    ConnectionsAlive,
+    /// The same, where workers accept.
+    ConnectionsShared,
+    /// The same, where a client keeps its worker.
+    ConnectionsSticky,
+    /// The same, with Egg itself.
+    ConnectionsEgg,
 }
 
-const SCENES: [Scene; 15] = [
+const SCENES: [Scene; 19] = [
     Scene::Start,
     Scene::Stop,
     Scene::Crash,
@@ -66,7 +74,11 @@ const SCENES: [Scene; 15] = [
     Scene::ReloadsOfScript,
     Scene::ReloadsOnSigint,
     Scene::Relay,
-    Scene::Connections,
+    Scene::ConnectionsRoundRobin,
+    Scene::ConnectionsAlive,
+    Scene::ConnectionsShared,
+    Scene::ConnectionsSticky,
+    Scene::ConnectionsEgg,
 ];
 
 impl Scene {
@@ -122,7 +134,11 @@ pub fn inside(words: &[String]) {
         Scene::ReloadsOfScript => reload::under_load(who, Reloaded::Plain, &home),
         Scene::ReloadsOnSigint => reload::under_load(who, Reloaded::OnSigint, &home),
         Scene::Relay => egg::relay(who, &home),
-        Scene::Connections => connections::connections(&home),
+        Scene::ConnectionsRoundRobin => connections::round_robin(&home),
+        Scene::ConnectionsAlive => connections::alive(&home),
+        Scene::ConnectionsShared => connections::shared(&home),
+        Scene::ConnectionsSticky => connections::sticky(&home),
+        Scene::ConnectionsEgg => connections::egg(&home),
     });
     let _ = fs::remove_dir_all(&home);
     if result.is_err() {
