@@ -164,6 +164,28 @@ fn restart_starts_what_was_started_with_the_new_flags_over_the_old() {
 }
 
 #[test]
+fn what_is_recorded_of_a_start_does_not_grow_however_often_it_is_restarted() {
+    let recorded = |world: &World| {
+        let paths = fs::read_dir(world.state()).unwrap().map(|entry| entry.unwrap().path());
+        let texts = paths.filter_map(|path| fs::read(path).ok());
+        let records = texts.filter_map(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let commands: Vec<_> = records.map(|record| record["command"].clone()).filter(|one| !one.is_null()).collect();
+        assert_eq!(commands.len(), 1, "{commands:?}");
+        commands[0].to_string()
+    };
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        let restart = || {
+            world.eggctl(&["restart", "--title=svc", "-c", "1", "--require=path", "--ignore-stderr"]).run().exits(0);
+            recorded(world)
+        };
+        let first = restart();
+        assert_eq!([restart(), restart()], [first.clone(), first]);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_restart_that_cannot_work_stops_nothing() {
     world(|world| {
         let port = world.port();

@@ -33,7 +33,8 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
     };
     // While it lives: what it was started with is in its memory only.
     let around = start::surroundings_of(running.record.pid, Path::new(&before.cwd))?;
-    let arguments: Vec<OsString> = before.arguments.iter().cloned().chain(std::env::args_os().skip(2)).collect();
+    let now: Vec<OsString> = std::env::args_os().skip(2).collect();
+    let arguments = flags::typed_over(&before.arguments, &now)?;
     check(&arguments, &around)?;
     let stop = StopFlags { title: Some(running.title.as_str().to_owned()), ..StopFlags::default() };
     stop::run(&stop)?;

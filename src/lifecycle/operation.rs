@@ -37,7 +37,7 @@ pub(super) struct Operation {
 pub(super) enum AgentTurn {
     /// It stays.
     Keep,
-    /// It goes when the workers have been replaced.
+    /// It goes when the old workers have gone.
     Wanted,
     /// It was asked to leave.
     Leaving { since: Millis },
@@ -167,7 +167,8 @@ impl Lifecycle {
             operation.spares_recycled = true;
             self.recycle_spares(drain_grace_ms, now, actions);
         }
-        self.agents_turn(operation, now, actions) && !self.leaving.iter().any(Member::is_going)
+        // The agent's turn too is then: who leaves may still need it.
+        !self.leaving.iter().any(Member::is_going) && self.agents_turn(operation, now, actions)
     }
 
     /// Every new member that is ready takes its seat, and who sat there leaves. Says how many did.

@@ -8,11 +8,13 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 
 mod running;
+mod typed_over;
 
 use super::not_yet;
 use crate::error::Failure;
 
 pub use running::{LogsFlags, ReloadFlags, RestartFlags, ScaleFlags, StopFlags, WaitFlags, WaitFor, Whom};
+pub use typed_over::typed_over;
 
 /// What begins a flag that is for node.
 const NODE_OPTIONS: &str = "node-options--";
