@@ -5,7 +5,8 @@
 //!     its batch.
 //!  3. Who is lost is replaced once, exactly when its back-off is over (or the refork window has room), at most 60 in 60 s;
 //!     without refork never.
-//!  4. The agent goes after the workers: in a close it is left alone while a worker lives.
+//!  4. The agent goes after the workers: in a close it is left alone while a worker lives, in a reload, if it is well, until
+//!     the last old worker has gone or had its KILL.
 //!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than half of the grace after it.
 //!  6. Listeners close once, at the beginning of the close, before anybody is asked to leave; no worker is asked to leave
 //!     that is still dispatched to; only ready members of an unhurried close are asked to drain, once.

@@ -3,7 +3,7 @@
 use eggctl::lifecycle::{MemberId, Millis, Notice, Outcome, Patience, ReloadHow, RequestId, Role, StartFailure};
 
 use super::judge::Account;
-use super::world::{Verdict, World};
+use super::world::{Process, Verdict, World};
 
 /// A new member that waits to take a seat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +49,8 @@ pub struct Operations {
     pub requests: Vec<RequestId>,
     /// Those whose gate may be opened: the application passed it, or they take over.
     pub may_enter: Vec<MemberId>,
+    /// Whose place was taken, or is not wanted any more: they are to go.
+    pub retired: Vec<MemberId>,
 }
 
 impl Op {
@@ -82,13 +84,20 @@ impl World {
         let wanting = if reload.is_some() { (0..from).map(worker).collect() } else { (from..to).map(worker).collect() };
         if to < from {
             self.policy.workers = to;
-            self.judge.accounts.retain(|account| (to..from).all(|slot| account.role != worker(slot)));
+            self.retire_accounts(|role| (to..from).any(|slot| role == worker(slot)));
         }
         let rolling = reload.is_none_or(|how| how.rolling);
         let agent = AgentTurn::Stays;
         self.judge.operations.op =
             Some(Op { reload, from, to, rolling, wanting, nexts: Vec::new(), replaced: 0, floor, agent });
         Ok(())
+    }
+
+    /// These places are given up, and who is in them is to go.
+    fn retire_accounts(&mut self, which: impl Fn(Role) -> bool) {
+        for account in self.judge.accounts.extract_if(.., |account| which(account.role)) {
+            self.judge.operations.retired.extend(account.holder.map(|holder| holder.0));
+        }
     }
 
     /// A spawn that is no refork: it must be the operation's.
@@ -113,7 +122,7 @@ impl World {
     /// A member has said that it is ready: does it take a seat?
     pub fn judge_seats(&mut self, ready: Option<MemberId>) {
         let now = self.now;
-        let Some(op) = &mut self.judge.operations.op else { return };
+        let Operations { op: Some(op), retired, .. } = &mut self.judge.operations else { return };
         for next in op.nexts.iter_mut().filter(|next| Some(next.id) == ready) {
             next.ready = true;
         }
@@ -127,21 +136,18 @@ impl World {
             let holder = Some((next.id, next.spawned_at));
             let seated = Account { role: next.role, holder, deaths: 0, due: now, told: true };
             match self.judge.accounts.iter_mut().find(|account| account.role == next.role) {
-                Some(account) => *account = seated,
+                Some(account) => {
+                    retired.extend(account.holder.map(|holder| holder.0));
+                    *account = seated;
+                }
                 None => self.judge.accounts.push(seated),
             }
         }
         if op.all_seated() && op.reload.is_some() {
             let spares = self.judge.accounts.iter_mut();
             for account in spares.filter(|account| matches!(account.role, Role::Spare { .. })) {
+                retired.extend(account.holder.map(|holder| holder.0));
                 *account = Account { holder: None, deaths: 0, due: now, told: true, ..account.clone() };
-            }
-            if op.agent == AgentTurn::Stays && op.reload.is_some_and(|how| how.agent) {
-                let agent = self.judge.accounts.iter().find(|account| account.role == Role::Agent);
-                op.agent = match agent.and_then(|agent| agent.holder) {
-                    Some(_) => AgentTurn::Leaves { since: now },
-                    None => AgentTurn::IsAwaited { since: now },
-                };
             }
         }
         if let AgentTurn::IsAwaited { since } = op.agent
@@ -149,11 +155,30 @@ impl World {
         {
             op.agent = AgentTurn::IsBack { after_ms: now - since };
         }
+        self.judge_agents_turn();
     }
 
-    /// Who is asked to go while nobody closes has lost its seat first; the agent when its turn is.
+    /// The agent's turn comes at the moment when all workers are new and the last old one has gone, or had its KILL.
+    pub fn judge_agents_turn(&mut self) {
+        let (now, somebody_leaves) = (self.now, self.who_leaves().is_some());
+        let Some(op) = &mut self.judge.operations.op else { return };
+        let is_wanted = op.reload.is_some_and(|how| how.agent) && op.agent == AgentTurn::Stays;
+        if is_wanted && op.all_seated() && !somebody_leaves {
+            let agent = self.judge.accounts.iter().find(|account| account.role == Role::Agent);
+            op.agent = match agent.and_then(|agent| agent.holder) {
+                Some(_) => AgentTurn::Leaves { since: now },
+                None => AgentTurn::IsAwaited { since: now },
+            };
+        }
+    }
+
+    /// Who is asked to go while nobody closes has lost its seat first; an agent that is well, when its turn is.
     pub fn judge_leave(&mut self, id: MemberId, role: Role) -> Verdict {
         if role == Role::Agent {
+            let is_well = self.process(id).is_some_and(|agent| agent.ready && agent.open);
+            let turn = self.judge.operations.op.as_ref().map(|op| op.agent);
+            let is_turn = matches!(turn, Some(AgentTurn::Leaves { .. }));
+            must!(!is_well || is_turn, "the agent is asked to go, and {:?} may need it", self.who_leaves());
             return Ok(());
         }
         let holds = self.judge.accounts.iter().any(|account| account.holder.is_some_and(|holder| holder.0 == id));
@@ -198,6 +223,7 @@ impl World {
     pub fn judge_no_spares(&mut self, id: MemberId) -> Verdict {
         must!(self.process(id).is_some_and(|process| process.passed_gate), "{id:?} has passed no gate");
         for account in self.judge.accounts.iter_mut().filter(|account| matches!(account.role, Role::Spare { .. })) {
+            self.judge.operations.retired.extend(account.holder.map(|holder| holder.0));
             (account.holder, account.due, account.told) = (None, Millis::MAX, true);
         }
         Ok(())
@@ -236,9 +262,9 @@ impl World {
                 must!(replaced == op.replaced, "{replaced} replaced, but it were {}", op.replaced);
                 must!(op.rolling || replaced == 0 || op.agent != AgentTurn::Stays, "half a generation: {op:?}");
                 self.judge_failure(failure, &op)?;
+                self.judge.operations.retired.extend(op.nexts.iter().map(|next| next.id));
                 if op.reload.is_none() {
-                    let new = |role: Role| matches!(role, Role::Worker { slot, .. } if slot >= op.from);
-                    self.judge.accounts.retain(|account| !new(account.role));
+                    self.retire_accounts(|role| matches!(role, Role::Worker { slot, .. } if slot >= op.from));
                 }
             }
             Outcome::Interrupted => must!(self.closes > 0 || self.judge.gave_up_down, "nobody interrupts"),
@@ -247,11 +273,14 @@ impl World {
         Ok(())
     }
 
+    /// Who is to go and has neither gone nor had its KILL.
+    fn who_leaves(&self) -> Option<&Process> {
+        let leaves = |process: &&Process| self.judge.operations.retired.contains(&process.id);
+        self.processes.iter().filter(leaves).find(|process| process.killed_at.is_none())
+    }
+
     fn nobody_is_leaving(&self, outcome: Outcome) -> Verdict {
-        let leaves = |process: &&super::world::Process| process.asked_to_drain && process.killed_at.is_none();
-        let in_seat =
-            |id| self.judge.accounts.iter().any(|account| account.holder.is_some_and(|holder| holder.0 == id));
-        let left = self.processes.iter().filter(leaves).find(|process| !in_seat(process.id));
+        let left = self.who_leaves();
         must!(left.is_none(), "{outcome:?}, but {left:?} is leaving");
         Ok(())
     }
@@ -311,7 +340,7 @@ impl World {
         );
         must!(operations.op.is_some() || operations.requests.is_empty(), "{:?} hang", operations.requests);
         let Some(op) = &operations.op else { return Ok(()) };
-        let serving = |process: &&super::world::Process| {
+        let serving = |process: &&Process| {
             process.role != Role::Agent
                 && process.ready
                 && process.open

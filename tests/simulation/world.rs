@@ -202,6 +202,7 @@ impl World {
                 let given_up = self.process(id).is_some_and(|process| process.given_up);
                 self.processes.retain(|process| process.id != id);
                 self.dead = Some(id);
+                self.judge_agents_turn();
                 if given_up {
                     self.claim(Event::Exited { member: id, death }, coverage)?;
                 } else {
@@ -281,7 +282,10 @@ impl World {
                 Action::LeaveDispatch(id) => self.mark(id, |process, _| process.left_dispatch = true),
                 Action::Drain(id) => self.mark(id, |process, _| process.asked_to_drain = true),
                 Action::Terminate(id) => self.mark(id, |process, now| process.termed_at = Some(now)),
-                Action::Kill(id) => self.mark(id, |process, now| process.killed_at = Some(now)),
+                Action::Kill(id) => {
+                    self.mark(id, |process, now| process.killed_at = Some(now));
+                    self.judge_agents_turn();
+                }
                 Action::EndStrays { kill } => {
                     self.strays_killed |= kill;
                     looks_for_strays = true;

@@ -125,16 +125,30 @@ fn who_passes_the_gate_makes_the_reload_rolling() {
 }
 
 #[test]
-fn the_agent_goes_after_the_workers_are_new_and_the_receipt_says_how_long_there_was_none() {
+fn the_agent_goes_when_the_old_workers_have_gone_and_the_receipt_says_how_long_there_was_none() {
+    let mut stage = Stage::running(policy(true, 2));
+    reload(&mut stage, 7, ReloadHow { agent: true, ..GENERATION });
+    at_gate(&mut stage, 4);
+    at_gate(&mut stage, 5);
+    stage.ready(4);
+    assert_eq!(stage.ready(5), [leaves(2), leaves(3)].concat(), "they may still talk to it");
+    assert_eq!(goes(&mut stage, 3), [Notice(N::Left(nth(3)))]);
+    assert_eq!(goes(&mut stage, 2), [Notice(N::Left(nth(2))), Terminate(nth(1))]);
+    stage.pass(100);
+    assert_eq!(stage.dies(1, Death::Code(0)), [Notice(N::Left(nth(1))), spawn(6, AGENT)]);
+    stage.pass(400);
+    assert_eq!(stage.ready(6), over(7, reloaded(2, false, Some(500))));
+}
+
+#[test]
+fn an_old_worker_that_does_not_leave_holds_the_agent_no_longer_than_to_its_kill() {
     let mut stage = Stage::running(policy(true, 1));
     reload(&mut stage, 7, ReloadHow { agent: true, ..GENERATION });
     at_gate(&mut stage, 3);
-    assert_eq!(stage.ready(3), [&leaves(2)[..], &[Terminate(nth(1))]].concat());
-    goes(&mut stage, 2);
-    stage.pass(100);
-    assert_eq!(stage.dies(1, Death::Code(0)), [Notice(N::Left(nth(1))), spawn(4, AGENT)]);
-    stage.pass(400);
-    assert_eq!(stage.ready(4), over(7, reloaded(1, false, Some(500))));
+    stage.ready(3);
+    assert_eq!(stage.pass(super::PATIENCE.drain_grace_ms), [Terminate(nth(2))]);
+    let grace_ms = policy(true, 1).worker_close_grace_ms;
+    assert_eq!(stage.pass(grace_ms), [Notice(N::Killed(nth(2))), Action::Kill(nth(2)), Terminate(nth(1))]);
 }
 
 /// The naive draft's fault: a second reload 1 ms after the first doubled the workers.
