@@ -243,6 +243,24 @@ fn the_agent_is_replaced_and_what_is_sent_to_it_meanwhile_arrives() {
 }
 
 #[test]
+fn an_agent_that_is_replaced_reads_what_it_was_sent_before_it_goes() {
+    world(|world| {
+        world.expect_in_log(" INFO ");
+        let port = world.port();
+        world.start("svc", port).env("EGG_AGENT_CLOSE_TIMEOUT", "20000").run().exits(0);
+        let agent = world.agents(world.master("svc"))[0];
+        let send = |message: &str| http::get(port, &format!("/send?message={message}"));
+        send(r#"{"action":"busy","data":2000}"#);
+        eventually("the agent is busy", || !world.events_of("message").is_empty());
+        send(r#"{"action":"count","data":1}"#);
+        reload(world, &["--agent"]).run().exits(0);
+        let count = world.events_of("message").into_iter().find(|event| event["message"]["action"] == "count");
+        assert_eq!(count.expect("it has read it")["pid"], agent);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn reload_worker_from_a_member_reloads_worker_by_worker() {
     world(|world| {
         world.expect_in_log(" INFO ");

@@ -47,5 +47,6 @@ function count(handle) {
 const drained = () => process.connected && process.send({ cmd: 'NODE_EGGCTL', act: 'drained' }, () => {});
 process.prependListener('internalMessage', (message, handle) => {
   if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'drain') drain();
+  if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'last') drained(); // What came before it is emitted already.
   if (message && message.cmd === 'NODE_HANDLE' && message.type === 'net.Socket' && handle) count(handle);
 });

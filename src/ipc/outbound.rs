@@ -94,6 +94,12 @@ pub fn drain() -> Frame {
     frame(r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#.into())
 }
 
+/// "This is the last that you are sent." The preload answers when everything before it has been emitted.
+#[must_use]
+pub fn last() -> Frame {
+    frame(r#"{"cmd":"NODE_EGGCTL","act":"last"}"#.into())
+}
+
 /// "The handle has arrived."
 #[must_use]
 pub fn handle_ack() -> Frame {
@@ -212,6 +218,7 @@ mod tests {
         assert_eq!(line(&plain_reply(3, 9)), r#"{"cmd":"NODE_CLUSTER","ack":9,"seq":3}"#);
         assert_eq!(line(&disconnect(4)), r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":4}"#);
         assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
+        assert_eq!(line(&last()), r#"{"cmd":"NODE_EGGCTL","act":"last"}"#);
         assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);
         let key: &RawValue = serde_json::from_str(r#""6:::7001""#).unwrap();

@@ -167,8 +167,11 @@ impl Lifecycle {
             operation.spares_recycled = true;
             self.recycle_spares(drain_grace_ms, now, actions);
         }
-        // The agent's turn too is then: who leaves may still need it.
-        !self.leaving.iter().any(Member::is_going) && self.agents_turn(operation, now, actions)
+        let somebody_leaves = self.leaving.iter().any(Member::is_going);
+        if operation.agent == AgentTurn::Wanted && somebody_leaves {
+            return false; // Who leaves may still need it.
+        }
+        self.agents_turn(operation, now, actions) && !somebody_leaves
     }
 
     /// Every new member that is ready takes its seat, and who sat there leaves. Says how many did.
@@ -222,8 +225,9 @@ impl Lifecycle {
             AgentTurn::Wanted => {
                 operation.agent = match &mut slot.seat {
                     Seat::Taken(agent) => {
-                        // Its servers have the workers for clients, and those stay: they would never close politely.
-                        agent.terminate(now.saturating_add(grace_ms), actions);
+                        // Polite is here to let it read what it was sent: as in a close, half of the grace is for that.
+                        let (read_by, kill_at) = (now.saturating_add(grace_ms / 2), now.saturating_add(grace_ms));
+                        agent.ask_to_leave(false, read_by, kill_at, actions);
                         AgentTurn::Leaving { since: now }
                     }
                     Seat::Empty { due: _ } | Seat::Closed => {

@@ -90,17 +90,17 @@ impl Master {
     }
 
     /// While the others go on, Node's own request is the way of workers without the preload: their channel closes with their
-    /// servers.
+    /// servers. An agent's servers have the workers for clients, and those stay: it is only to read what it was sent.
     fn ask_to_leave(&mut self, id: MemberId) {
         let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
         let Some(role) = members.get(id).map(|member| member.role) else { return };
-        let goes_on = role != Role::Agent && lifecycle.phase() == Phase::Running;
-        if goes_on && !options.preload {
-            members.push(id, outbound::disconnect(listeners.next_seq()));
-        } else if app::leaves_politely(options, role) {
-            members.push(id, outbound::drain());
-        } else {
-            self.events.push_back(Event::Drained(id));
+        let (running, is_agent) = (lifecycle.phase() == Phase::Running, role == Role::Agent);
+        let goes_on = running && !is_agent;
+        match options.preload {
+            true if running && is_agent => members.push(id, outbound::last()),
+            false if goes_on => members.push(id, outbound::disconnect(listeners.next_seq())),
+            _ if app::leaves_politely(options, role) && !(running && is_agent) => members.push(id, outbound::drain()),
+            _ => self.events.push_back(Event::Drained(id)),
         }
         if goes_on {
             self.announce(Happening::WorkerLeaves);

@@ -133,9 +133,9 @@ fn the_agent_goes_when_the_old_workers_have_gone_and_the_receipt_says_how_long_t
     stage.ready(4);
     assert_eq!(stage.ready(5), [leaves(2), leaves(3)].concat(), "they may still talk to it");
     assert_eq!(goes(&mut stage, 3), [Notice(N::Left(nth(3)))]);
-    assert_eq!(goes(&mut stage, 2), [Notice(N::Left(nth(2))), Terminate(nth(1))]);
+    assert_eq!(goes(&mut stage, 2), [Notice(N::Left(nth(2))), Drain(nth(1))], "it reads what it was sent");
     stage.pass(100);
-    assert_eq!(stage.dies(1, Death::Code(0)), [Notice(N::Left(nth(1))), spawn(6, AGENT)]);
+    assert_eq!(goes(&mut stage, 1), [Notice(N::Left(nth(1))), spawn(6, AGENT)]);
     stage.pass(400);
     assert_eq!(stage.ready(6), over(7, reloaded(2, false, Some(500))));
 }
@@ -148,7 +148,7 @@ fn an_old_worker_that_does_not_leave_holds_the_agent_no_longer_than_to_its_kill(
     stage.ready(3);
     assert_eq!(stage.pass(super::PATIENCE.drain_grace_ms), [Terminate(nth(2))]);
     let grace_ms = policy(true, 1).worker_close_grace_ms;
-    assert_eq!(stage.pass(grace_ms), [Notice(N::Killed(nth(2))), Action::Kill(nth(2)), Terminate(nth(1))]);
+    assert_eq!(stage.pass(grace_ms), [Notice(N::Killed(nth(2))), Action::Kill(nth(2)), Drain(nth(1))]);
 }
 
 /// The naive draft's fault: a second reload 1 ms after the first doubled the workers.
