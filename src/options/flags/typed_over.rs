@@ -51,7 +51,8 @@ pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>
 
 fn read<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Result<ArgMatches, Failure> {
     let words = ["eggctl".into(), "start".into()].into_iter().chain(arguments.into_iter().cloned());
-    let matches = Cli::command().try_get_matches_from(words.map(node_option_apart)).map_err(|refusal| failure(&refusal))?;
+    let matches =
+        Cli::command().try_get_matches_from(words.map(node_option_apart)).map_err(|refusal| failure(&refusal))?;
     matches.subcommand_matches("start").cloned().ok_or_else(|| Failure::usage("this is no start"))
 }
 
