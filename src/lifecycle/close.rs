@@ -122,7 +122,10 @@ impl Lifecycle {
 
     /// TERM; KILL when the close's grace is over, or, while the master runs, after the same length.
     pub(super) fn terminate(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
-        let closing = matches!(self.phase, Phase::ClosingWorkers | Phase::ClosingAgent).then(|| self.close_deadline());
+        let is_agent = self.member(id).is_some_and(|member| member.role == Role::Agent);
+        // An agent that a reload had asked to leave before the close of the workers has its own time.
+        let closing = (self.phase == Phase::ClosingWorkers && !is_agent || self.phase == Phase::ClosingAgent)
+            .then(|| self.close_deadline());
         let (agent, worker) = (self.policy.agent_close_grace_ms, self.policy.worker_close_grace_ms);
         let Some(member) = self.member_mut(id) else { return };
         let grace_ms = match member.role {

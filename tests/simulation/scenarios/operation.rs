@@ -151,6 +151,20 @@ fn an_old_worker_that_does_not_leave_holds_the_agent_no_longer_than_to_its_kill(
     assert_eq!(stage.pass(grace_ms), [Notice(N::Killed(nth(2))), Action::Kill(nth(2)), Drain(nth(1))]);
 }
 
+#[test]
+fn a_close_leaves_an_agent_that_a_reload_has_asked_to_leave_its_own_time() {
+    let mut stage = Stage::running(policy(true, 1));
+    let grace_ms = policy(true, 1).agent_close_grace_ms;
+    reload(&mut stage, 7, ReloadHow { agent: true, ..GENERATION });
+    at_gate(&mut stage, 3);
+    stage.ready(3);
+    assert_eq!(goes(&mut stage, 2)[1..], [Drain(nth(1))]);
+    stage.signal();
+    assert_eq!(stage.pass(grace_ms / 2)[..1], [Terminate(nth(1))]);
+    let killed = |actions: Vec<Action>| actions.contains(&Action::Kill(nth(1)));
+    assert!(!killed(stage.pass(grace_ms - 1)) && killed(stage.pass(1)));
+}
+
 /// The naive draft's fault: a second reload 1 ms after the first doubled the workers.
 #[test]
 fn the_same_reload_again_joins_and_another_is_refused() {
