@@ -138,33 +138,31 @@ impl Master {
 
     /// A worker's server listens: on the address it is to serve, that makes it ready.
     fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        let Carried { options, real_port, runtime, record, gate, .. } = &mut self.carried;
-        let shown = match runtime.sticky_worker_port {
-            Some(_) => app::masters_own(real_port.port.or(options.port), listening),
-            None => listening.clone(),
-        };
-        let address = app::address(options, real_port.protocol.as_deref(), &shown);
-        let expected = runtime.sticky_worker_port.or(real_port.port);
-        let makes_ready = app::ready_by_listening(options, expected, listening);
-        if app::serves(options, expected, listening) {
-            record.address.get_or_insert(address);
-            if makes_ready {
+        if self.learn_address(listening) {
+            let Carried { options, real_port, runtime, gate, .. } = &mut self.carried;
+            if app::ready_by_listening(options, runtime.sticky_worker_port.or(real_port.port), listening) {
                 gate.serves(listening);
                 self.ready(from);
             }
         } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
-            self.seen.other_addresses.push(address);
+            let Carried { options, real_port, .. } = &self.carried;
+            self.seen.other_addresses.push(app::address(options, real_port.protocol.as_deref(), listening));
         }
     }
 
-    /// A worker that listens without asking anybody tells in its message where.
-    fn learn_address(&mut self, envelope: &Envelope<'_>) {
-        let Carried { options, real_port, record, .. } = &mut self.carried;
-        if let Some(listening) = inbound::listens_at(envelope)
-            && app::serves(options, real_port.port, &listening)
-        {
-            record.address.get_or_insert(app::address(options, real_port.protocol.as_deref(), &listening));
+    /// Is it there that the application serves? Then its address is known from now on.
+    fn learn_address(&mut self, listening: &Listening) -> bool {
+        let Carried { options, real_port, runtime, record, .. } = &mut self.carried;
+        let expected = runtime.sticky_worker_port.or(real_port.port);
+        let serves = app::serves(options, expected, listening);
+        if serves {
+            let shown = match runtime.sticky_worker_port {
+                Some(_) => app::masters_own(real_port.port.or(options.port), listening),
+                None => listening.clone(),
+            };
+            record.address.get_or_insert_with(|| app::address(options, real_port.protocol.as_deref(), &shown));
         }
+        serves
     }
 
     /// A member is ready; only the first sign counts.
@@ -203,7 +201,10 @@ impl Master {
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
-            self.learn_address(envelope);
+            // Its own word may come before Node's of the same server; where it listens without asking, that never comes.
+            if let Some(listening) = inbound::listens_at(envelope) {
+                self.learn_address(&listening);
+            }
             return self.ready(from);
         }
         let sender = match role {
