@@ -1,5 +1,7 @@
-//! The door of a listening socket that the master accepts from: watched or not, paused or not.
+//! The door of a listening socket that the master accepts from: watched or not, paused or not; and the connections that came
+//! in by it and have nobody yet.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use nix::errno::Errno;
@@ -84,5 +86,78 @@ impl Door {
             self.paused_until = None;
         }
         over
+    }
+}
+
+/// A door, until it is closed, and who waits behind it.
+#[derive(Debug)]
+pub struct Entrance {
+    /// `None` once closed.
+    door: Option<Door>,
+    /// Accepted connections that have nobody yet: whoever was to have them refused or died.
+    pub waiting: VecDeque<Handle>,
+}
+
+impl Entrance {
+    /// An open one; nobody waits.
+    #[must_use]
+    pub fn new(door: Door) -> Self {
+        Entrance { door: Some(door), waiting: VecDeque::new() }
+    }
+
+    /// A connection that waits here already, else one from the kernel, else none.
+    ///
+    /// # Errors
+    /// As [`Door::accept`].
+    pub fn next(&mut self, poll: &Poll, now: u64) -> Result<Option<Handle>, Errno> {
+        match (self.waiting.pop_front(), &mut self.door) {
+            (Some(waiting), _) => Ok(Some(waiting)),
+            (None, Some(door)) => door.accept(poll, now),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// Watches the door, or not.
+    pub fn watch(&mut self, interest: Interest, poll: &Poll) {
+        if let Some(door) = &mut self.door {
+            door.watch(interest, poll);
+        }
+    }
+
+    /// Closes the door. Who waits goes on waiting.
+    pub fn close(&mut self, poll: &Poll) {
+        if let Some(door) = self.door.take() {
+            door.close(poll);
+        }
+    }
+
+    /// Closes the connections that wait for nobody, where nobody serves and nobody will: their clients would hang.
+    pub fn drop_the_unservable(&mut self, is_served: bool) {
+        if self.door.is_none() && !is_served {
+            self.waiting.clear();
+        }
+    }
+
+    /// Does it still accept?
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.door.is_some()
+    }
+
+    /// Closed, and nobody waits.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.door.is_none() && self.waiting.is_empty()
+    }
+
+    /// When a pause of the door ends.
+    #[must_use]
+    pub fn paused_until(&self) -> Option<u64> {
+        self.door.as_ref().and_then(Door::paused_until)
+    }
+
+    /// Ends a pause that is over. True when it was.
+    pub fn wake(&mut self, now: u64) -> bool {
+        self.door.as_mut().is_some_and(|door| door.wake(now))
     }
 }

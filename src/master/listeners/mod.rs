@@ -138,7 +138,7 @@ impl Listeners {
     /// meanwhile).
     fn key_for(&self, member: MemberId, query: &QueryServer<'_>) -> String {
         let key = address::key(query);
-        let holds = self.table.values().any(|one| one.key == key && one.members().contains(&member));
+        let holds = self.table.values().any(|one| one.key == key && one.is_served_by(member));
         if holds { format!("{key}#{}", self.last_number + 1) } else { key }
     }
 
@@ -194,10 +194,10 @@ impl Listeners {
 
     /// A worker has closed its server on this key. The last one out closes the socket.
     pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll) {
-        let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.members().contains(&member));
+        let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.is_served_by(member));
         let Some((&number, listener)) = held else { return };
         listener.leave(member);
-        if listener.members().is_empty() {
+        if !listener.is_served() {
             listener.close(poll);
             self.forget_if_done(number);
         }
@@ -227,7 +227,7 @@ impl Listeners {
     /// Everybody is there again: what dead workers listened on and no replacement wanted is given back.
     pub fn give_back(&mut self, poll: &Poll) {
         for number in self.numbers() {
-            if let Some(listener) = self.table.get_mut(&number).filter(|one| one.members().is_empty()) {
+            if let Some(listener) = self.table.get_mut(&number).filter(|one| !one.is_served()) {
                 listener.close(poll);
                 self.forget_if_done(number);
             }
@@ -321,11 +321,19 @@ impl Listener {
 
     // What every way of dispatching answers.
 
-    fn members(&self) -> &[MemberId] {
+    fn is_served_by(&self, member: MemberId) -> bool {
         match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.members(),
-            Dispatch::Shared(socket) => socket.members(),
-            Dispatch::Sticky(hand_over) => hand_over.members(),
+            Dispatch::RoundRobin(hand_over) => hand_over.is_served_by(member),
+            Dispatch::Shared(socket) => socket.is_served_by(member),
+            Dispatch::Sticky(hand_over) => hand_over.is_served_by(member),
+        }
+    }
+
+    fn is_served(&self) -> bool {
+        match &self.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.is_served(),
+            Dispatch::Shared(socket) => socket.is_served(),
+            Dispatch::Sticky(hand_over) => hand_over.is_served(),
         }
     }
 

@@ -7,15 +7,13 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use nix::errno::Errno;
-
 use crate::ipc::outbound::NewConnection;
 use crate::lifecycle::MemberId;
 use crate::master::channel::Handle;
 use crate::master::members::Members;
 use crate::master::poll::{Interest, Poll};
 
-use super::accept::Door;
+use super::accept::{Door, Entrance};
 use super::{Outcome, Sequence};
 
 /// How long a worker that refused a connection is left alone (its `maxConnections` is reached).
@@ -27,16 +25,13 @@ const MOST_AT_CLOSE: usize = 1024;
 #[derive(Debug)]
 pub struct RoundRobin {
     frames: NewConnection,
-    /// `None` once closed, while connections are still under way.
-    door: Option<Door>,
+    entrance: Entrance,
     /// Who serves it and may get connections.
     members: Vec<MemberId>,
     /// Who of them has nothing in flight, in the order of turns.
     free: VecDeque<MemberId>,
     /// Who refused, and until when it is left alone.
     resting: Vec<(MemberId, u64)>,
-    /// Accepted connections that have nobody yet.
-    waiting: VecDeque<Handle>,
     /// Connections that were offered and not yet taken: at most one for each worker.
     offers: Vec<Offer>,
 }
@@ -54,11 +49,10 @@ impl RoundRobin {
     pub fn new(key: &str, door: Door) -> Self {
         RoundRobin {
             frames: NewConnection::of(key),
-            door: Some(door),
+            entrance: Entrance::new(door),
             members: Vec::new(),
             free: VecDeque::new(),
             resting: Vec::new(),
-            waiting: VecDeque::new(),
             offers: Vec::new(),
         }
     }
@@ -82,37 +76,28 @@ impl RoundRobin {
         self.leave(member);
         let lost: Vec<Offer> = self.offers.extract_if(.., |offer| offer.member == member).collect();
         for offer in lost.into_iter().rev() {
-            self.waiting.push_front(offer.connection);
+            self.entrance.waiting.push_front(offer.connection);
         }
     }
 
     /// Gives connections to free workers, in turn, as long as there are both.
     pub fn dispatch(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
         while let Some(member) = self.free.front().copied() {
-            match self.next_connection(poll, now) {
+            match self.entrance.next(poll, now) {
                 Ok(Some(connection)) => {
                     self.free.pop_front();
                     self.offer(member, connection, sequence, members);
                 }
                 Ok(None) => {
-                    self.watch(Interest::Read, poll);
+                    self.entrance.watch(Interest::Read, poll);
                     return Outcome::Fine;
                 }
                 Err(errno) => return Outcome::Exhausted(errno),
             }
         }
-        self.watch(Interest::Nothing, poll);
+        self.entrance.watch(Interest::Nothing, poll);
         self.drop_the_unservable();
         Outcome::Fine
-    }
-
-    /// A connection that waits here already, else one from the kernel, else none.
-    fn next_connection(&mut self, poll: &Poll, now: u64) -> Result<Option<Handle>, Errno> {
-        match (self.waiting.pop_front(), &mut self.door) {
-            (Some(waiting), _) => Ok(Some(waiting)),
-            (None, Some(door)) => door.accept(poll, now),
-            (None, None) => Ok(None),
-        }
     }
 
     /// Offers a connection. It is registered before it is written: a write that finds the worker dead must not lose it.
@@ -128,14 +113,14 @@ impl RoundRobin {
     pub fn answered(&mut self, ack: u64, accepted: bool, now: u64) -> bool {
         let Some(place) = self.offers.iter().position(|offer| offer.seq == ack) else { return false };
         let offer = self.offers.remove(place);
-        let serves = self.members.contains(&offer.member);
+        let serves = self.is_served_by(offer.member);
         if accepted {
             // It may stand there already: it closed its server and opened it again while this was under way.
             if serves && !self.free.contains(&offer.member) {
                 self.free.push_back(offer.member);
             }
         } else {
-            self.waiting.push_front(offer.connection);
+            self.entrance.waiting.push_front(offer.connection);
             if serves {
                 self.resting.push((offer.member, now + REST_MS));
             }
@@ -148,7 +133,7 @@ impl RoundRobin {
     pub fn hand_over_the_rest(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) {
         let servers = self.members.clone();
         for member in servers.iter().cycle().take(MOST_AT_CLOSE) {
-            let Ok(Some(connection)) = self.next_connection(poll, now) else { break };
+            let Ok(Some(connection)) = self.entrance.next(poll, now) else { break };
             self.offer(*member, connection, sequence, members);
         }
         self.close(poll);
@@ -156,53 +141,47 @@ impl RoundRobin {
 
     /// Closes the socket. Connections under way stay.
     pub fn close(&mut self, poll: &Poll) {
-        if let Some(door) = self.door.take() {
-            door.close(poll);
-        }
+        self.entrance.close(poll);
         self.drop_the_unservable();
     }
 
-    /// Who serves it and may get connections.
+    /// Does this worker serve it and get connections?
     #[must_use]
-    pub fn members(&self) -> &[MemberId] {
-        &self.members
+    pub fn is_served_by(&self, member: MemberId) -> bool {
+        self.members.contains(&member)
+    }
+
+    /// Does anybody?
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// Does it still accept?
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.door.is_some()
+        self.entrance.is_open()
     }
 
     /// Closed, and nothing under way.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.door.is_none() && self.waiting.is_empty() && self.offers.is_empty()
+        self.entrance.is_done() && self.offers.is_empty()
     }
 
-    fn watch(&mut self, interest: Interest, poll: &Poll) {
-        if let Some(door) = &mut self.door {
-            door.watch(interest, poll);
-        }
-    }
-
-    /// Closes the connections that wait for nobody: every server of this key is closed. Their clients would hang.
     fn drop_the_unservable(&mut self) {
-        if self.door.is_none() && self.members.is_empty() {
-            self.waiting.clear();
-        }
+        self.entrance.drop_the_unservable(self.is_served());
     }
 
     /// When something here wants to go on by itself.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        let pause = self.door.as_ref().and_then(Door::paused_until);
-        self.resting.iter().map(|(_, until)| *until).chain(pause).min()
+        self.resting.iter().map(|(_, until)| *until).chain(self.entrance.paused_until()).min()
     }
 
     /// Ends the pauses that are over. True when there may be something to do.
     pub fn wake(&mut self, now: u64) -> bool {
-        let mut woke = self.door.as_mut().is_some_and(|door| door.wake(now));
+        let mut woke = self.entrance.wake(now);
         while let Some(place) = self.resting.iter().position(|(_, until)| *until <= now) {
             let (member, _) = self.resting.swap_remove(place);
             self.free.push_back(member);

@@ -40,10 +40,16 @@ impl Shared {
         }
     }
 
-    /// Who has it.
+    /// Has this worker got it?
     #[must_use]
-    pub fn members(&self) -> &[MemberId] {
-        &self.members
+    pub fn is_served_by(&self, member: MemberId) -> bool {
+        self.members.contains(&member)
+    }
+
+    /// Has anybody?
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.members.is_empty()
     }
 
     /// Can others still have it?

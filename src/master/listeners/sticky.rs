@@ -21,7 +21,7 @@ use crate::master::members::Members;
 use crate::master::poll::{Interest, Poll};
 use crate::sys::sockets::{self, InternetAddress};
 
-use super::accept::Door;
+use super::accept::{Door, Entrance};
 use super::address::Address;
 use super::open::Opened;
 use super::{Dispatch, Listener, Listeners, Outcome};
@@ -40,20 +40,15 @@ const STICKY: &str = "sticky";
 /// The hand-over of the application's own socket.
 #[derive(Debug)]
 pub struct Sticky {
-    /// `None` once closed.
-    door: Option<Door>,
+    entrance: Entrance,
     /// How many slots there are. Nothing is handed over before all have been served at the same time once: the first
     /// clients would all be moved.
     slots: usize,
     begun: bool,
     /// Whose turn it is in each slot.
     serving: BTreeMap<u32, MemberId>,
-    /// The same, as all other ways of dispatching have it.
-    members: Vec<MemberId>,
     /// What each worker was sent and has not acknowledged, oldest first.
     offered: BTreeMap<MemberId, VecDeque<Handle>>,
-    /// Accepted connections whose worker has died.
-    waiting: VecDeque<Handle>,
 }
 
 impl Sticky {
@@ -61,13 +56,11 @@ impl Sticky {
     #[must_use]
     pub fn new(door: Door, slots: u32) -> Self {
         Sticky {
-            door: Some(door),
+            entrance: Entrance::new(door),
             slots: slots as usize,
             begun: false,
             serving: BTreeMap::new(),
-            members: Vec::new(),
             offered: BTreeMap::new(),
-            waiting: VecDeque::new(),
         }
     }
 
@@ -75,19 +68,17 @@ impl Sticky {
     pub fn join(&mut self, slot: u32, member: MemberId) {
         self.serving.insert(slot, member);
         self.begun |= self.serving.len() >= self.slots;
-        self.members = self.serving.values().copied().collect();
     }
 
     /// A worker gets none any more, but for those it has been offered.
     pub fn leave(&mut self, member: MemberId) {
         self.serving.retain(|_, one| *one != member);
-        self.members.retain(|one| *one != member);
         self.drop_the_unservable();
     }
 
     /// A worker is gone: what it had not yet taken waits for others.
     pub fn forget(&mut self, member: MemberId) {
-        self.waiting.extend(self.offered.remove(&member).unwrap_or_default());
+        self.entrance.waiting.extend(self.offered.remove(&member).unwrap_or_default());
         self.leave(member);
     }
 
@@ -101,24 +92,19 @@ impl Sticky {
 
     /// Gives connections to the workers of their clients.
     pub fn dispatch(&mut self, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
-        if !self.begun || self.serving.is_empty() {
-            self.watch(Interest::Nothing, poll);
+        if !self.begun || !self.is_served() {
+            self.entrance.watch(Interest::Nothing, poll);
             return Outcome::Fine;
         }
         let mut outcome = Outcome::Fine;
-        for _ in 0..self.waiting.len() + MOST_AT_ONCE {
-            let connection = match (self.waiting.pop_front(), &mut self.door) {
-                (Some(waiting), _) => waiting,
-                (None, Some(door)) => match door.accept(poll, now) {
-                    Ok(Some(connection)) => connection,
-                    Ok(None) => break,
-                    Err(errno) => return Outcome::Exhausted(errno),
-                },
-                (None, None) => break,
-            };
-            outcome = self.offer(connection, members).unwrap_or(outcome);
+        for _ in 0..self.entrance.waiting.len() + MOST_AT_ONCE {
+            match self.entrance.next(poll, now) {
+                Ok(Some(connection)) => outcome = self.offer(connection, members).unwrap_or(outcome),
+                Ok(None) => break,
+                Err(errno) => return Outcome::Exhausted(errno),
+            }
         }
-        self.watch(Interest::Read, poll);
+        self.entrance.watch(Interest::Read, poll);
         outcome
     }
 
@@ -149,52 +135,47 @@ impl Sticky {
 
     /// Closes the socket. Connections under way stay.
     pub fn close(&mut self, poll: &Poll) {
-        if let Some(door) = self.door.take() {
-            door.close(poll);
-        }
+        self.entrance.close(poll);
         self.drop_the_unservable();
     }
 
-    /// Closes the connections that wait for nobody: their clients would hang.
     fn drop_the_unservable(&mut self) {
-        if self.door.is_none() && self.serving.is_empty() {
-            self.waiting.clear();
-        }
+        self.entrance.drop_the_unservable(self.is_served());
     }
 
-    /// Who serves.
+    /// Does this worker serve?
     #[must_use]
-    pub fn members(&self) -> &[MemberId] {
-        &self.members
+    pub fn is_served_by(&self, member: MemberId) -> bool {
+        self.serving.values().any(|one| *one == member)
+    }
+
+    /// Does anybody?
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        !self.serving.is_empty()
     }
 
     /// Does it still accept?
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.door.is_some()
+        self.entrance.is_open()
     }
 
     /// Closed, and nothing under way.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.door.is_none() && self.waiting.is_empty() && self.offered.values().all(VecDeque::is_empty)
-    }
-
-    fn watch(&mut self, interest: Interest, poll: &Poll) {
-        if let Some(door) = &mut self.door {
-            door.watch(interest, poll);
-        }
+        self.entrance.is_done() && self.offered.values().all(VecDeque::is_empty)
     }
 
     /// When a pause of the door ends.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        self.door.as_ref().and_then(Door::paused_until)
+        self.entrance.paused_until()
     }
 
     /// Ends a pause that is over. True when there may be something to do.
     pub fn wake(&mut self, now: u64) -> bool {
-        self.door.as_mut().is_some_and(|door| door.wake(now))
+        self.entrance.wake(now)
     }
 }
 
