@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
 use crate::harness::processes::{self, Process};
-use crate::harness::{World, eventually, http, read_log, world};
+use crate::harness::{World, await_some, eventually, http, read_log, world};
 
 /// The logger of this application, and only it.
 #[track_caller]
@@ -125,6 +126,25 @@ fn a_killed_logger_is_replaced_at_once() {
 }
 
 #[test]
+fn a_logger_that_is_killed_again_and_again_is_replaced_as_soon_the_tenth_time() {
+    world(|world| {
+        world.expect_in_log("the logger died (signal: SIGKILL), a new one takes over");
+        world.start("svc", world.port()).run().exits(0);
+        let mut longest = Duration::ZERO;
+        for _ in 0..10 {
+            let killed = logger(world);
+            let at = Instant::now();
+            processes::signal(killed, Signal::SIGKILL);
+            eventually("another logger", || matches!(&loggers(world)[..], [one] if one.pid != killed));
+            longest = longest.max(at.elapsed());
+        }
+        // 50 ms on a quiet machine; a pause that doubled would be at 5 s.
+        assert!(longest < Duration::from_millis(1_000), "{longest:?}");
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
     world(|world| {
         world.expect_in_log("");
@@ -161,55 +181,67 @@ fn no_line_is_lost_or_doubled_while_the_logger_is_killed_at_random() {
         world.start("svc", port).args(flags).run().exits(0);
         let master = world.master("svc");
         print(port, "warm", 0, 10_000, 100);
-        eventually("the logger stands", || loggers(world).len() == 1);
-        let before = (own_memory(master), own_memory(logger(world)));
-        let lines = rotations * 256 * 1024 / 2 / 110;
-        let writers: Vec<_> = ["a", "b"]
-            .map(|tag| {
-                thread::spawn(move || {
-                    let step = 5_000;
-                    for from in (0..lines).step_by(step) {
-                        print(port, tag, from, step.min(lines - from), 100);
-                    }
-                })
-            })
-            .into_iter()
-            .collect();
-        let mut kills = 0;
-        let mut seed = u64::from(std::process::id()) | 1;
-        while writers.iter().any(|writer| !writer.is_finished()) {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            thread::sleep(Duration::from_micros(seed % 60_000));
-            if let [logger] = &loggers(world)[..] {
-                processes::signal(logger.pid, Signal::SIGKILL);
-                kills += 1;
-            }
-        }
-        writers.into_iter().for_each(|writer| writer.join().unwrap());
-        eventually("the logger stands", || loggers(world).len() == 1);
-        let after = (own_memory(master), own_memory(logger(world)));
+        let before = (own_memory(master).unwrap(), loggers_memory(world));
+        let is_enough = AtomicBool::new(false);
+        let (kills, lines) = thread::scope(|scope| {
+            let writers = ["a", "b"].map(|tag| scope.spawn(|| print_until(&is_enough, port, tag)));
+            let kills = kill_at_random(world, |kills| {
+                let old_logs = fs::read_dir(world.home().join("logs")).unwrap().count();
+                old_logs >= rotations && kills >= rotations / 10 || writers.iter().any(|writer| writer.is_finished())
+            });
+            is_enough.store(true, Ordering::Relaxed);
+            (kills, writers.map(|writer| writer.join().unwrap()))
+        });
+        let after = (own_memory(master).unwrap(), loggers_memory(world));
         world.stop("svc");
         let log = world.whole_log(&world.stdout_log());
-        eprintln!(
-            "note: {kills} kills, {lines} lines of each, {} bytes; memory in KiB {before:?} -> {after:?}",
-            log.len()
-        );
-        for tag in ["a", "b"] {
+        eprintln!("note: {kills} kills, {lines:?} lines, {} bytes; memory in KiB {before:?} -> {after:?}", log.len());
+        for (tag, lines) in ["a", "b"].iter().zip(lines) {
             all_once(&numbers(&log, tag), lines);
         }
-        assert!(kills > 5, "{kills}");
         assert!(after.0 < before.0 + 1024 && after.1 < before.1 + 1024, "{before:?} {after:?}");
     });
 }
 
+/// Prints numbered lines until it is enough, and says how many.
+fn print_until(is_enough: &AtomicBool, port: u16, tag: &str) -> usize {
+    let step = 5_000;
+    for round in 0.. {
+        if is_enough.load(Ordering::Relaxed) {
+            return round * step;
+        }
+        print(port, tag, round * step, step, 100);
+    }
+    unreachable!("rounds do not end");
+}
+
+/// Kills loggers of any age, until it is enough, and says how many.
+fn kill_at_random(world: &World, is_enough: impl Fn(usize) -> bool) -> usize {
+    let (mut kills, mut seed) = (0, u64::from(std::process::id()) | 1);
+    while !is_enough(kills) {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        thread::sleep(Duration::from_micros(seed % 60_000));
+        if let [logger] = &loggers(world)[..] {
+            processes::signal(logger.pid, Signal::SIGKILL);
+            kills += 1;
+        }
+    }
+    kills
+}
+
+/// Resident memory of the logger in KiB, whichever lives.
+fn loggers_memory(world: &World) -> u64 {
+    await_some("a logger", || loggers(world).first().and_then(|logger| own_memory(logger.pid)))
+}
+
 /// Resident memory in KiB, without the pages of the program's file: how many of those are mapped depends on what it has
-/// done so far, and varies by more than a MiB.
-fn own_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().split(' ').next().unwrap().parse().unwrap()
+/// done so far, and varies by more than a MiB. `None`: it has just ended.
+fn own_memory(pid: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().split(' ').next()?.parse().ok()
 }
 
 #[test]
@@ -348,7 +380,8 @@ fn the_logger_is_one_of_the_tree_and_small() {
         let children: BTreeMap<u32, u32> =
             world.alive().into_iter().map(|process| (process.pid, process.parent)).collect();
         assert_eq!(children[&logger], world.master("svc"));
-        assert!(own_memory(logger) < 8 * 1024, "{} KiB", own_memory(logger));
+        let memory = own_memory(logger).unwrap();
+        assert!(memory < 8 * 1024, "{memory} KiB");
         assert!(Path::new(&format!("/proc/{logger}")).exists());
         world.stop("svc");
         world.nobody_is_left();

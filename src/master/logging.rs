@@ -20,8 +20,9 @@ use crate::sys::{clock, crossing, descriptors, pipes, sockets};
 
 /// A logger that lived less than this is not replaced at once, in milliseconds.
 const SHORT_LIFE_MS: u64 = 100;
-/// How long until it is, at first and at most, in milliseconds: twice as long after each short life.
-const FIRST_BACK_OFF_MS: u64 = 50;
+/// How long until it is, in milliseconds. After a kill never longer: members stand still as soon as a pipe is full.
+const BACK_OFF_MS: u64 = 50;
+/// Where no logger can run, the next one is waited for twice as long each time, and at most so long, in milliseconds.
 const LONGEST_BACK_OFF_MS: u64 = 5_000;
 /// How long the master waits at its end for the logger to write what is left, in milliseconds.
 const LAST_WAIT_MS: u64 = 2_000;
@@ -41,7 +42,8 @@ pub struct Logging {
     /// Those of members' own.
     own: BTreeMap<(String, &'static str), usize>,
     logger: Option<Logger>,
-    short_lives: u32,
+    /// How often, one after the other, none could be spawned or one gave up at its beginning.
+    failures: u32,
     respawn_ms: Option<u64>,
 }
 
@@ -84,7 +86,7 @@ impl Logging {
             common: (None, None),
             own: BTreeMap::new(),
             logger: None,
-            short_lives: 0,
+            failures: 0,
             respawn_ms: None,
         };
         let (stdout, stderr) = (file_of(io::stdout())?, file_of(io::stderr())?);
@@ -218,21 +220,22 @@ impl Logging {
         self.logger.as_ref().is_some_and(|logger| logger.pid == pid)
     }
 
-    /// The logger has ended: when is the next one to be spawned?
-    pub fn logger_ended(&mut self, now_ms: u64) {
-        if let Some(dead) = self.logger.take() {
-            if now_ms >= dead.spawned_ms + SHORT_LIFE_MS {
-                self.short_lives = 0;
-                self.respawn_ms = Some(now_ms);
-            } else {
-                self.back_off(now_ms);
-            }
+    /// The logger has ended, killed or by itself: when is the next one to be spawned?
+    pub fn logger_ended(&mut self, was_killed: bool, now_ms: u64) {
+        let Some(dead) = self.logger.take() else { return };
+        if now_ms >= dead.spawned_ms + SHORT_LIFE_MS {
+            self.failures = 0;
+            self.respawn_ms = Some(now_ms);
+        } else if was_killed {
+            self.respawn_ms = Some(now_ms + BACK_OFF_MS);
+        } else {
+            self.back_off(now_ms);
         }
     }
 
     fn back_off(&mut self, now_ms: u64) {
-        let length = FIRST_BACK_OFF_MS << self.short_lives.min(10);
-        self.short_lives += 1;
+        let length = BACK_OFF_MS << self.failures.min(10);
+        self.failures += 1;
         self.respawn_ms = Some(now_ms + length.min(LONGEST_BACK_OFF_MS));
     }
 

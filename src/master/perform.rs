@@ -115,7 +115,7 @@ impl Master {
     pub(super) fn replace_logger(&mut self, ended: Ended) {
         let now = clock::monotonic_ms();
         if let Some(logging) = &mut self.carried.logging {
-            logging.logger_ended(now);
+            logging.logger_ended(matches!(ended, Ended::Signal(_)), now);
         }
         let how = match ended {
             Ended::Code(code) => format!("code: {code}"),
