@@ -331,7 +331,7 @@ impl Failure {
     #[must_use]
     pub fn of_egg_scripts(title: &str) -> Self {
         Failure::new(Exit::Failed, format!("{title} runs under egg-scripts"))
-            .because("its master knows neither reload nor scale")
+            .because("its master knows nothing but its end")
             .hint(format!("`eggctl stop --title={title}`, then `eggctl start`"))
     }
 

@@ -166,7 +166,7 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
         assert!(stdout["rotations"].as_u64().unwrap() >= 9, "{stdout}");
         world.eggctl(&["logs", "--title=svc", "--ledger"]).run().says("rotations");
         world.stop("svc");
-        world.eggctl(&["logs", "--title=svc", "--ledger"]).run().fails(3).says("does not run");
+        world.eggctl(&["logs", "--title=svc", "--ledger"]).run().fails(3).says("no application `svc` is running");
     });
 }
 

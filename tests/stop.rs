@@ -215,6 +215,22 @@ fn a_master_started_by_egg_scripts_is_found_too() {
 }
 
 #[test]
+fn a_master_started_by_egg_scripts_gets_no_signal_that_is_meant_for_ours() {
+    world(|world| {
+        // It has been started by us before: where its logs were is known.
+        world.start("svc", world.port()).run().exits(0);
+        world.stop("svc");
+        let master = egg_scripts_master(world, "process.on('SIGUSR1', () => process.exit(9));");
+        let typed = ["logs", "--title=svc"];
+        for what in ["--reopen", "--ledger"] {
+            world.eggctl(&typed).arg(what).run().fails(1).says("svc runs under egg-scripts");
+        }
+        world.stop("svc");
+        master.finish().killed_by(Signal::SIGTERM);
+    });
+}
+
+#[test]
 fn a_masters_child_that_still_has_its_arguments_is_no_second_master() {
     world(|world| {
         // As any member looks between fork and exec; this one stays so.

@@ -80,17 +80,17 @@ pub fn find(
     Ok(found)
 }
 
-/// The pids of the caller's own masters of this title that /proc shows, whatever the state directory says.
+/// Who of the caller's own processes answers for this title, as /proc shows it, whatever the state directory says.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn of_title(title: &Title) -> Result<Vec<u32>, Failure> {
+pub fn of_title(title: &Title) -> Result<Vec<Running>, Failure> {
     proc::check().map_err(Failure::no_proc)?;
     let mut found = BTreeMap::new();
     scan(&mut found, nix::unistd::geteuid().as_raw(), Some(title)).map_err(|error| Failure::no_proc(&error))?;
-    let pids = found.values().flat_map(|application| &application.running).map(|running| running.pid);
+    let running = found.into_values().flat_map(|application| application.running);
     // A master that stands where node stood has looked like one before it was asked.
-    Ok(pids.filter(|pid| *pid != std::process::id()).collect())
+    Ok(running.filter(|running| running.pid != std::process::id()).collect())
 }
 
 /// Does a process bear one of these cookies? Its environment came from that instance, whoever its parent is now.

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 
 use crate::cli::choice::shown;
-use crate::cli::masters;
+use crate::cli::masters::{self, Kind};
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::{self, Counters, Ledger};
 use crate::logger::names::Form;
@@ -67,10 +67,16 @@ pub fn reopen(title: &Title) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn master_of(title: &Title) -> anyhow::Result<u32> {
-    let masters = masters::of_title(title)?;
-    let not_running = || Failure::new(Exit::NotRunning, format!("{} does not run", shown(title.as_str())));
-    Ok(*masters.first().ok_or_else(not_running)?)
+/// Our master, and nobody else: to a Node master SIGUSR1 means a debugger for everybody, to a `start` that waits its end.
+fn master_of(title: &Title) -> Result<u32, Failure> {
+    let running = masters::of_title(title)?;
+    let name = || shown(title.as_str());
+    match running.iter().find(|one| one.kind == Kind::Master) {
+        Some(master) => Ok(master.pid),
+        None if running.iter().any(|one| one.kind == Kind::EggScripts) => Err(Failure::of_egg_scripts(&name())),
+        None if running.is_empty() => Err(Failure::not_running(Some(title.as_str()))),
+        None => Err(Failure::unreachable(&name(), "its start has not come so far")),
+    }
 }
 
 /// The ledger among the open files of a master.

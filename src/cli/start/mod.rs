@@ -123,8 +123,8 @@ fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
         LockOutcome::Locked(lock) => lock,
         LockOutcome::Held(holder) => return Err(already(options, holder.pid()).into()),
     };
-    if let Some(pid) = masters::of_title(&options.title)?.first() {
-        return Err(already(options, Some(*pid)).into());
+    if let Some(running) = masters::of_title(&options.title)?.first() {
+        return Err(already(options, Some(running.pid)).into());
     }
     let mut record = Record::of_self(options)?;
     record.command = Some(typed()?);
