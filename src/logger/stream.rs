@@ -1,6 +1,7 @@
 //! One stream: from its pipe into its live file, whole lines per file, each byte once.
 //!
-//! A turn moves what waits in the pipe, or up to the size where a new file begins and then exactly to the end of that line.
+//! A turn moves what waits in the pipe, or up to the size where a new file begins and then exactly to the end of that line. It
+//! does not race with a writer for single lines: each look at the pipe costs as much as many lines do, and holds the writer up.
 //! When the file takes nothing, the pipe is left alone for a moment; then lines are dropped and counted, or nothing is taken
 //! until there is room, as the user has it.
 
@@ -23,6 +24,8 @@ use crate::sys::{clock, pipes};
 
 /// How much of one stream is moved before the others have their turn, in bytes.
 const TURN: usize = 4 << 20;
+/// The part of its pipe that a stream lets fill before a move is worth it. The rest is room for writers meanwhile.
+const WORTH: usize = 4;
 /// How long a file that takes nothing is waited for before lines are dropped, in milliseconds.
 const PATIENCE_MS: u64 = 1_000;
 /// How long until a file that takes nothing is tried again, in milliseconds.
@@ -49,6 +52,8 @@ enum State {
 pub struct Stream {
     number: u32,
     pipe: OwnedFd,
+    /// How much has to wait for a move to be worth it, in bytes.
+    worth: usize,
     live: Live,
     state: State,
     counters: Counters,
@@ -69,6 +74,7 @@ impl Stream {
         drop(ledger.write_path(number, path.as_os_str()));
         Stream {
             number,
+            worth: pipes::capacity(&pipe) / WORTH,
             pipe,
             live: Live::new(path),
             state: State::Flowing,
@@ -88,6 +94,11 @@ impl Stream {
     /// The pipe's read end.
     pub fn pipe(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
+    }
+
+    /// Does so much wait that a moment's patience would only hold up the writers?
+    pub fn is_worth_a_turn(&self) -> bool {
+        pipes::waiting(&self.pipe).is_ok_and(|waiting| waiting >= self.worth)
     }
 
     /// The live file's path.
@@ -113,14 +124,18 @@ impl Stream {
         self.live.forget();
     }
 
-    /// Moves what waits, as far as this turn goes.
+    /// Moves what waits, as far as this turn goes. What comes meanwhile is left for the next one, unless it is worth a move.
     pub fn take(&mut self, tools: &mut Tools, now_ms: u64) {
+        self.take_while_worth(self.worth, tools, now_ms);
+    }
+
+    fn take_while_worth(&mut self, worth: usize, tools: &mut Tools, now_ms: u64) {
         // Once a turn, which is at most every half millisecond: somebody may have renamed or removed the file.
         let mut has_looked = false;
         let (mut left, mut in_vain) = (TURN, 0);
         while left > 0 && in_vain < MOST_IN_VAIN {
             let waiting = pipes::waiting(&self.pipe).unwrap_or(0).min(left);
-            if waiting == 0 {
+            if waiting == 0 || left < TURN && waiting < worth.min(left) {
                 break;
             }
             let taken = match &mut self.state {
@@ -162,10 +177,10 @@ impl Stream {
 
     /// The logger ends: what still waits is given up where the file does not take it.
     pub fn end(&mut self, tools: &mut Tools, now_ms: u64) {
-        self.take(tools, now_ms);
+        self.take_while_worth(1, tools, now_ms);
         if let State::Stalled { why, .. } = &self.state {
             self.state = State::Dropping { loss: Loss::begin(why), retry_ms: 0 };
-            self.take(tools, now_ms);
+            self.take_while_worth(1, tools, now_ms);
         }
         self.recover(tools);
         self.write_down(tools);

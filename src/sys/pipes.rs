@@ -32,6 +32,11 @@ pub fn large_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((read, write))
 }
 
+/// How many bytes a pipe holds at most, if every page in it is full; the usual 64 KiB where the kernel does not say.
+pub fn capacity(pipe: impl AsFd) -> usize {
+    fcntl(pipe, FcntlArg::F_GETPIPE_SZ).ok().and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(64 * 1024)
+}
+
 /// Another write end of the same pipe that shares no flags with this one: O_NONBLOCK, which Node sets for a moment, belongs to
 /// the open file, and every process that had inherited the same one would find its own writes refused.
 ///
