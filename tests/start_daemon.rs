@@ -266,3 +266,38 @@ fn the_daemon_outlives_the_terminal_it_was_started_from() {
         world.stop("svc");
     });
 }
+
+#[test]
+fn the_master_pushes_nobody_aside_and_what_it_starts_is_as_the_start_was() {
+    const OTHER: u32 = 0;
+    const BATCH: u32 = 3;
+    const IDLE: u32 = 5;
+    // (what `start` is run under, the class and nice value of the master, those of its members and logger)
+    let cases: [(&[&str], _, _); 5] = [
+        (&["nice", "-n", "0"], (BATCH, 0), (OTHER, 0)),
+        (&["nice", "-n", "5"], (BATCH, 5), (OTHER, 5)),
+        (&["nice", "-n", "-5"], (BATCH, -5), (OTHER, -5)),
+        (&["chrt", "--batch", "0"], (BATCH, 0), (BATCH, 0)),
+        (&["chrt", "--idle", "0"], (IDLE, 0), (IDLE, 0)),
+    ];
+    world(|world| {
+        for (under, masters, others) in cases {
+            let port = format!("--port={}", world.port());
+            let start = world.eggctl_under(under, &["start", "--daemon", "--title=svc", "--workers=1", &port]);
+            start.arg(world.fixture("app")).run().exits(0);
+            let master = world.master("svc");
+            assert_eq!(class_and_nice(master), masters, "{under:?}");
+            for other in world.alive().iter().filter(|one| one.pid != master) {
+                assert_eq!(class_and_nice(other.pid), others, "{under:?}: {:?}", other.args);
+            }
+            world.stop("svc");
+        }
+    });
+}
+
+/// The scheduler's class (`sched(7)`) and the nice value.
+fn class_and_nice(pid: u32) -> (u32, i32) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
+    (fields[38].parse().unwrap(), fields[16].parse().unwrap())
+}

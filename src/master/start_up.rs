@@ -12,7 +12,7 @@ use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::inherited::Inherited;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, Signals};
-use crate::sys::{clock, cpus, descriptors, output, proc, signals, sockets, spawn};
+use crate::sys::{clock, cpus, descriptors, output, priority, proc, signals, sockets, spawn};
 
 use super::channel::Channel;
 use super::control::Control;
@@ -51,6 +51,8 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let options: Options = serde_json::from_slice(&descriptors::read_memory(crossing.options)?)?;
     signals::ignore_write_signals()?;
     nix::sys::prctl::set_child_subreaper(true)?;
+    // Members wake it in the middle of what they do: it takes several of their words at once when they wait for more.
+    priority::batch();
     let open_files = descriptors::raise_open_files()?;
     let directory = Directory::open()?;
     let mut record = Record::of_self(&options)?;

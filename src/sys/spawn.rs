@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
 use super::descriptors::OpenFiles;
+use super::priority;
 
 /// The number of the channel in a member. Low, because Node marks only low inherited numbers close-on-exec at its start,
 /// and a channel that leaks into a grandchild never ends.
@@ -86,7 +87,7 @@ fn spawn_with_channel(mut command: Command, open_files: OpenFiles) -> io::Result
     nix::fcntl::fcntl(&ours, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
     let channel = theirs.as_raw_fd();
     command.stdin(Stdio::null()).process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls: dup2, signal, setrlimit; no allocation, no lock.
+    // SAFETY: between fork and exec only async-signal-safe calls: dup2, signal, setrlimit, sched_setscheduler; no allocation, no lock.
     unsafe {
         command.pre_exec(move || {
             if libc::dup2(channel, CHANNEL_NUMBER) == -1 {
@@ -95,6 +96,7 @@ fn spawn_with_channel(mut command: Command, open_files: OpenFiles) -> io::Result
             reset_dispositions();
             let limit = libc::rlimit { rlim_cur: open_files.soft, rlim_max: open_files.hard };
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+            priority::undo_batch();
             Ok(())
         });
     }
