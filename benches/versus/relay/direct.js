@@ -1,5 +1,5 @@
 'use strict';
-// The same messages without anybody between: from a process straight to two children. `node direct.js BYTES MESSAGES`
+// The same messages without anybody between: from a process straight to its child. `node direct.js BYTES MESSAGES`
 // prints `MESSAGES SECONDS` after a smaller burst that warms Node up.
 const { fork } = require('child_process');
 const load = require('./load');
@@ -8,13 +8,14 @@ if (process.send) {
   process.on('message', message => load.receive(message, answer => process.send(answer)));
 } else {
   const [size, count] = process.argv.slice(2).map(Number);
-  const children = new Map([1, 2].map(() => fork(__filename)).map(child => [String(child.pid), child]));
-  for (const child of children.values()) child.on('message', message => load.receive(message));
-  const deliver = (receiver, message) => children.get(receiver).send(message);
-  load.send([...children.keys()], size, count / 3, deliver, () => {
-    load.send([...children.keys()], size, count, deliver, told => {
+  const child = fork(__filename);
+  child.on('message', message => load.receive(message));
+  const deliver = (_receiver, message) => child.send(message);
+  const burst = (messages, done) => load.send([String(child.pid)], size, messages, deliver, done);
+  burst(count / 3, () => {
+    burst(count, told => {
       console.log(told);
-      for (const child of children.values()) child.disconnect();
+      child.disconnect();
     });
   });
 }

@@ -1,6 +1,6 @@
 'use strict';
-// A framework on bare egg-cluster whose workers send messages by the master to the agent and to each other:
-// `GET /?pids=AGENT,WORKER,…&size=BYTES&count=MESSAGES` is answered with `MESSAGES SECONDS` when all have arrived.
+// A framework on bare egg-cluster whose workers send messages by the master to other members:
+// `GET /?pids=PID,PID,…&size=BYTES&count=MESSAGES` is answered with `MESSAGES SECONDS` when all have arrived.
 const { startCluster, Application, Agent } = require('../framework');
 const load = require('./load');
 
