@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use crate::harness::{LONG, NODE, http, installed, visibly, world};
 
-/// Starts, the messenger, a death, last lines, a close; and that it is that Node.
+/// Starts, the messenger, a death, last lines, sockets of both dispatches, a close; and that it is that Node.
 const EACH_TIME: &[&str] = &[
     "egg::egg_3_starts_answers_by_its_workers_and_stops",
     "egg::a_framework_over_egg_3_runs_by_the_egg_below_it",
@@ -19,6 +19,8 @@ const EACH_TIME: &[&str] = &[
     "egg_messages::every_verb_of_egg_4s_messenger_is_heard_once_by_whom_it_means",
     "egg_death::an_egg_3_worker_with_an_uncaught_exception_answers_what_it_has_while_its_replacement_serves",
     "log_process::every_line_before_an_exit_and_before_an_uncaught_exception_arrives_as_in_a_file",
+    "sockets::tcp::servers_close_and_listen_again_in_any_order_and_from_any_worker",
+    "sockets::shared::shared_sockets_of_every_kind_are_closed_by_the_last_one_out",
     "egg_close::a_close_of_egg_4_answers_requests_and_runs_before_close_with_the_messenger",
     MEMBERS_RUN_ON_IT,
 ];
