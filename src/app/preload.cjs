@@ -28,15 +28,18 @@ function drain() {
   }
   require('diagnostics_channel').subscribe('http.server.request.start', ({ response }) => { response.shouldKeepAlive = false; });
   const leaving = [...servers];
-  // Closing a connection whose next request has arrived and was not read yet resets it, and Node cannot ask the kernel. So it
-  // is done right behind a poll, in a turn of the loop so short that nothing else ran in it, nor other processes meanwhile.
+  // An idle connection ends with its next request, or by the server's own keepAliveTimeout, which its client knows of. What is
+  // there for longer, or was never used, is closed after that, and not later than 10 s: nobody may come for it. Closing one
+  // whose next request has arrived and was not read yet resets it, and Node cannot ask the kernel. So it is done right behind
+  // a poll, in a turn of the loop so short that nothing else ran in it, nor other processes meanwhile.
+  const longest = Math.max(0, ...leaving.map(server => server.keepAliveTimeout || 0));
   const { performance } = require('perf_hooks');
   const closeInQuietTurn = (last, turns) => setImmediate(() => {
     const now = performance.now();
     if (now - last > 0.2 && turns > 0) closeInQuietTurn(now, turns - 1);
     else leaving.forEach(server => server.closeAllConnections && closeIdle.call(server));
   });
-  setTimeout(closeInQuietTurn, 1000, 0, 1000).unref();
+  setTimeout(closeInQuietTurn, Math.min(longest + 1000, 10000), 0, 1000).unref();
   const closed = leaving.map(server => new Promise(resolve => server.close(resolve)));
   Promise.all([...closed, new Promise(resolve => { noneSent = resolve; forget(); })]).then(drained);
 }
