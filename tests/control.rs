@@ -119,6 +119,8 @@ fn commands_that_need_a_running_application_say_3_where_there_is_none() {
             world.eggctl(command).arg("--title=svc").run().fails(3).says("svc").says("running");
         }
         world.eggctl(&["wait", "--for=stopped", "--title=svc"]).run().exits(0);
+        let receipt = world.eggctl(&["wait", "--for=stopped", "--title=svc", "--json"]).run();
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&receipt.stdout).unwrap()["what"], "stopped");
     });
 }
 

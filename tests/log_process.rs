@@ -345,6 +345,70 @@ fn a_second_title_gets_files_of_its_own_and_says_so() {
     });
 }
 
+#[test]
+fn a_quiet_log_stays_its_applications_also_when_the_logger_is_killed_and_when_files_are_opened_anew() {
+    world(|world| {
+        world.expect_in_log("the logger died");
+        world.expect_in_log("printed");
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let beside = |title: &str| {
+            let started = world.start(title, world.port()).run();
+            started.exits(0).says(&format!("master-{title}-stdout.log")).says(&format!("master-{title}-stderr.log"));
+            world.stop(title);
+        };
+        processes::signal(logger(world), Signal::SIGKILL);
+        http::get(port, "/print?text=printed");
+        // Into stdout; the log of stderr is as quiet as before.
+        world.log_says("printed");
+        beside("two");
+        world.eggctl(&["logs", "--title=svc", "--reopen"]).run().exits(0);
+        http::get(port, "/print?text=printed-again");
+        world.log_says("printed-again");
+        beside("three");
+        fs::rename(world.stderr_log(), world.home().join("moved")).unwrap();
+        world.eggctl(&["logs", "--title=svc", "--reopen"]).run().exits(0);
+        eventually("a new file", || world.stderr_log().exists());
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn starts_in_which_nobody_complains_keep_the_last_complaint() {
+    world(|world| {
+        world.expect_in_log("the crash");
+        world.start("svc", world.port()).env("WORKER", "stderr:the crash").arg("--ignore-stderr").run().exits(0);
+        world.stop("svc");
+        for _ in 0..3 {
+            world.start("svc", world.port()).run().exits(0);
+            world.stop("svc");
+        }
+        let names = fs::read_dir(world.home().join("logs")).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let of_stderr: Vec<_> = names.filter(|name| name.starts_with("master-stderr.log")).collect();
+        assert_eq!(of_stderr.len(), 2, "the live one and one old one: {of_stderr:?}");
+        assert_eq!(world.whole_log(&world.stderr_log()), b"the crash\nthe crash\n");
+    });
+}
+
+#[test]
+fn the_logs_of_members_that_came_later_are_shown_too() {
+    world(|world| {
+        world.expect_in_log("");
+        let typed = world.start("svc", world.port()).args(["--log-per-member", "--workers=1"]);
+        typed.env("WORKER", "stdout:from a worker").run().exits(0);
+        world.eggctl(&["scale", "--title=svc", "2"]).run().exits(0);
+        let own = world.home().join("logs/worker-2-stdout.log");
+        eventually("its line", || contains(&read_log(&own), "from a worker"));
+        world.stop("svc");
+        let shown = world.eggctl(&["logs", "--title=svc", "--stdout"]).run();
+        shown.exits(0);
+        assert_eq!(shown.stdout.matches("from a worker").count(), 2, "{}", shown.stdout);
+        // Nobody has printed into most of them.
+        world.eggctl(&["logs", "--title=svc"]).run().exits(0);
+    });
+}
+
 pub fn contains(text: &[u8], words: &str) -> bool {
     String::from_utf8_lossy(text).contains(words)
 }

@@ -67,8 +67,8 @@ fn other_commands_during_a_reload_are_told_what_is_under_way_and_change_nothing(
         let old = world.workers(master);
         let reload = typed(world, &["reload"]).spawn();
         let hanging = hanging(world);
-        typed(world, &["reload", "--rolling"]).run().fails(1).says("another reload is under way");
-        typed(world, &["scale", "4"]).run().fails(1).says("another reload is under way");
+        typed(world, &["reload", "--rolling"]).run().fails(1).says("a reload is under way");
+        typed(world, &["scale", "4"]).run().fails(1).says("a reload is under way");
         assert!(old.contains(&http::get(port, "/").pid()));
         processes::signal(hanging, Signal::SIGKILL);
         reload.finish().fails(1).says("died");

@@ -80,14 +80,14 @@ pub fn find(
     Ok(found)
 }
 
-/// Who of the caller's own processes answers for this title, as /proc shows it, whatever the state directory says.
+/// Who of this user's processes answers for this title, as /proc shows it, whatever the state directory says.
 ///
 /// # Errors
 /// When /proc cannot be read.
-pub fn of_title(title: &Title) -> Result<Vec<Running>, Failure> {
+pub fn of_title(uid: u32, title: &Title) -> Result<Vec<Running>, Failure> {
     proc::check().map_err(Failure::no_proc)?;
     let mut found = BTreeMap::new();
-    scan(&mut found, nix::unistd::geteuid().as_raw(), Some(title)).map_err(|error| Failure::no_proc(&error))?;
+    scan(&mut found, uid, Some(title)).map_err(|error| Failure::no_proc(&error))?;
     let running = found.into_values().flat_map(|application| application.running);
     // A master that stands where node stood has looked like one before it was asked.
     Ok(running.filter(|running| running.pid != std::process::id()).collect())

@@ -8,7 +8,7 @@ use nix::unistd::geteuid;
 use super::choice::{choose, shown};
 use super::masters::{self, Running};
 use super::running;
-use crate::control::{Request, Until};
+use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::{WaitFlags, WaitFor};
@@ -26,7 +26,7 @@ pub fn run(flags: &WaitFlags) -> anyhow::Result<Exit> {
     let until = match flags.until {
         WaitFor::Ready => Until::Ready,
         WaitFor::Reloaded => Until::Reloaded,
-        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms),
+        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms, flags.json),
     };
     let deadline = Instant::now() + Duration::from_millis(timeout_ms);
     let running = running::find_listening(title.as_ref(), deadline)?;
@@ -44,8 +44,9 @@ fn word(until: Until) -> &'static str {
 }
 
 /// Waits for the end of masters and members alike.
-fn stopped(title: Option<&Title>, timeout_ms: u64) -> anyhow::Result<Exit> {
-    let deadline_ms = clock::monotonic_ms().saturating_add(timeout_ms);
+fn stopped(title: Option<&Title>, timeout_ms: u64, json: bool) -> anyhow::Result<Exit> {
+    let began_ms = clock::monotonic_ms();
+    let deadline_ms = began_ms.saturating_add(timeout_ms);
     let directory = Directory::open()?;
     let uid = geteuid().as_raw();
     let found = masters::find(uid, Some(&directory), title)?;
@@ -69,7 +70,14 @@ fn stopped(title: Option<&Title>, timeout_ms: u64) -> anyhow::Result<Exit> {
                 break;
             }
         }
-        output::say(format_args!("{} stopped", shown(&name)));
+        if !json {
+            output::say(format_args!("{} stopped", shown(&name)));
+        }
+    }
+    if json {
+        let took_ms = clock::monotonic_ms().saturating_sub(began_ms);
+        let receipt = Receipt { what: "stopped".to_owned(), took_ms, ..Receipt::default() };
+        output::say(serde_json::to_string(&receipt)?);
     }
     Ok(Exit::Done)
 }

@@ -55,6 +55,19 @@ pub fn old_logs(directory: &Path, live: &OsStr) -> io::Result<Vec<OldLog>> {
     Ok(found.into_values().collect())
 }
 
+/// Renames what an earlier start has left in the live log's place, as [`set_aside`]. An empty one stays: starts in which
+/// nobody printed would drive the old logs that have something in them out.
+///
+/// # Errors
+/// It cannot be renamed. That there is none is no error.
+pub fn begin_anew(live: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(live) {
+        Ok(meta) if meta.is_file() && meta.len() == 0 => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        _ => set_aside(live).map(drop),
+    }
+}
+
 /// Renames the live log to the next old name, and says which that is. Nothing is overwritten: a name that somebody else
 /// has taken is passed over.
 ///

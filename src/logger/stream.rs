@@ -122,6 +122,13 @@ impl Stream {
     /// Somebody else has renamed the live file.
     pub fn reopen(&mut self) {
         self.live.forget();
+        self.open();
+    }
+
+    /// Opens the live file before anything comes: its lock tells other applications that it has an owner. Where that fails
+    /// the first bytes try again.
+    pub fn open(&mut self) {
+        drop(self.look());
     }
 
     /// Moves what waits, as far as this turn goes. What comes meanwhile is left for the next one, unless it is worth a move.

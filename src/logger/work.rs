@@ -249,10 +249,12 @@ impl Logger {
             }
             (Order::Stream { number, path, set_aside }, Some(pipe)) => {
                 let Some(tools) = &self.tools else { return Ok(()) };
-                let stream = Stream::new(number, pipe, PathBuf::from(path), &tools.ledger);
+                let mut stream = Stream::new(number, pipe, PathBuf::from(path), &tools.ledger);
                 if set_aside {
-                    drop(shelf::set_aside(stream.path()));
+                    drop(shelf::begin_anew(stream.path()));
                 }
+                // The first logger finds it locked, and is given it by the next order.
+                stream.open();
                 tools.upkeep.begin(number, stream.path());
                 self.streams.insert(number, Open { stream, watched: false, ended: false });
                 self.last_stream = number;

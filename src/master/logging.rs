@@ -13,6 +13,7 @@ use nix::sys::stat::{SFlag, fstat};
 use crate::lifecycle::Role;
 use crate::logger::orders::Order;
 use crate::options::{AGENTS_LOG, LogOptions, Options, member_log, spares_log, workers_log};
+use crate::state::{self, LogFile};
 use crate::sys::descriptors::OpenFiles;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::spawn::{self, Output};
@@ -41,6 +42,8 @@ pub struct Logging {
     common: (Option<usize>, Option<usize>),
     /// Those of members' own.
     own: BTreeMap<(String, &'static str), usize>,
+    /// Those that nobody has been told of.
+    new: Vec<LogFile>,
     logger: Option<Logger>,
     /// How often, one after the other, none could be spawned or one gave up at its beginning.
     failures: u32,
@@ -85,6 +88,7 @@ impl Logging {
             streams: Vec::new(),
             common: (None, None),
             own: BTreeMap::new(),
+            new: Vec::new(),
             logger: None,
             failures: 0,
             respawn_ms: None,
@@ -146,10 +150,20 @@ impl Logging {
         if let Some(number) = self.own.get(&(name.to_owned(), which)) {
             return Ok(*number);
         }
-        let number = self.add(member_log(common, name, which), None)?;
+        let path = member_log(common, name, which);
+        let number = self.add(path.clone(), None)?;
+        self.new.push(LogFile {
+            stream: if which == "stdout" { state::Stream::Stdout } else { state::Stream::Stderr },
+            path,
+        });
         self.own.insert((name.to_owned(), which), number);
         self.tell_stream(number);
         Ok(number)
+    }
+
+    /// The logs of members' own that have been begun since this was asked last.
+    pub fn take_new(&mut self) -> Vec<LogFile> {
+        std::mem::take(&mut self.new)
     }
 
     /// Spawns a logger and tells it everything; `members` are those that live.

@@ -83,7 +83,7 @@ fn not_begun(refusal: lifecycle::Refusal) -> (String, Option<&'static str>) {
     match refusal {
         Starting => ("the application is not ready yet".to_owned(), wait),
         Closing => ("the application is being stopped".to_owned(), None),
-        Reloading => ("another reload is under way".to_owned(), wait),
+        Reloading => ("a reload is under way".to_owned(), wait),
         Scaling => ("the number of workers is being changed".to_owned(), wait),
         Count => (format!("there can be 1 to {} workers", Wanted::MOST), None),
         NoAgent => ("the application has no agent".to_owned(), None),

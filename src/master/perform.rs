@@ -76,6 +76,8 @@ impl Master {
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if let Some(logging) = logging {
             logging.tell_member(spawned.pid, &pidfd);
+            // `eggctl logs` shows what it knows of; the log itself is written all the same.
+            logging.take_new().into_iter().for_each(|log| drop(self.directory.add_log(&options.title, log)));
         }
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
@@ -115,7 +117,8 @@ impl Master {
     pub(super) fn replace_logger(&mut self, ended: Ended) {
         let now = clock::monotonic_ms();
         if let Some(logging) = &mut self.carried.logging {
-            logging.logger_ended(matches!(ended, Ended::Signal(_)), now);
+            // Its own faults are signals too (a panic aborts); nobody but a kill, or the kernel for want of memory, sends this one.
+            logging.logger_ended(ended == Ended::Signal(SIGKILL), now);
         }
         let how = match ended {
             Ended::Code(code) => format!("code: {code}"),

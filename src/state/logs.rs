@@ -72,6 +72,21 @@ impl Directory {
         self.replace(&name, &text).map_err(|error| self.failure(&name, &error))
     }
 
+    /// Adds a log to those of a title, if it is not among them: a member has come that the start did not know of.
+    ///
+    /// # Errors
+    /// A failure that names the file.
+    pub fn add_log(&self, title: &Title, log: LogFile) -> Result<(), Failure> {
+        let known = self.logs()?.into_iter().find(|logs| logs.title == *title);
+        match known {
+            Some(mut logs) if !logs.files.contains(&log) => {
+                logs.files.push(log);
+                self.write_logs(&logs)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Where each title that was ever started here logs to; the last started first.
     ///
     /// # Errors

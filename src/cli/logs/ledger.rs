@@ -23,13 +23,8 @@ const MOST_LOOKS: u32 = 20;
 ///
 /// # Errors
 /// The application does not run, or has no logs.
-pub fn show(title: &Title, json: bool) -> anyhow::Result<Exit> {
-    let master = master_of(title)?;
-    let Some(ledger) = open(master) else {
-        return Err(Failure::new(Exit::Failed, format!("{} has no ledger", shown(title.as_str())))
-            .because("it does not log into files")
-            .into());
-    };
+pub fn show(uid: u32, title: &Title, json: bool) -> anyhow::Result<Exit> {
+    let ledger = open(master_of(uid, title)?, title)?;
     for (number, (path, counters)) in (0..).zip(ledger.read_all()?) {
         let lines = lines_written(&ledger, number, Path::new(&path)).ok();
         output::say(if json { as_json(&path, &counters, lines) } else { as_text(&path, &counters, lines) });
@@ -59,17 +54,17 @@ fn lines_written(ledger: &Ledger, number: u32, live: &Path) -> io::Result<u64> {
 ///
 /// # Errors
 /// The application does not run.
-pub fn reopen(title: &Title) -> anyhow::Result<Exit> {
-    let master = Pidfd::open(master_of(title)?)?;
+pub fn reopen(uid: u32, title: &Title) -> anyhow::Result<Exit> {
+    let master = Pidfd::open(master_of(uid, title)?)?;
     // Between the look and the pidfd the pid may have become another's.
-    master_of(title)?;
+    open(master_of(uid, title)?, title)?;
     master.signal(signals::SIGUSR1)?;
     Ok(Exit::Done)
 }
 
 /// Our master, and nobody else: to a Node master SIGUSR1 means a debugger for everybody, to a `start` that waits its end.
-fn master_of(title: &Title) -> Result<u32, Failure> {
-    let running = masters::of_title(title)?;
+fn master_of(uid: u32, title: &Title) -> Result<u32, Failure> {
+    let running = masters::of_title(uid, title)?;
     let name = || shown(title.as_str());
     match running.iter().find(|one| one.kind == Kind::Master) {
         Some(master) => Ok(master.pid),
@@ -80,11 +75,15 @@ fn master_of(title: &Title) -> Result<u32, Failure> {
 }
 
 /// The ledger among the open files of a master.
-fn open(master: u32) -> Option<Ledger> {
+fn open(master: u32, title: &Title) -> Result<Ledger, Failure> {
     let wanted = format!("/memfd:{} (deleted)", ledger::NAME);
-    let mut descriptors = fs::read_dir(format!("/proc/{master}/fd")).ok()?.flatten();
-    let found = descriptors.find(|entry| fs::read_link(entry.path()).is_ok_and(|link| link == Path::new(&wanted)))?;
-    fs::File::open(found.path()).ok().map(Ledger::open)
+    let is_it = |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|link| link == Path::new(&wanted));
+    let descriptors = fs::read_dir(format!("/proc/{master}/fd")).into_iter().flatten().flatten();
+    let found = descriptors.filter(is_it).find_map(|entry| fs::File::open(entry.path()).ok());
+    found.map(Ledger::open).ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("{} has no ledger", shown(title.as_str())))
+            .because("it does not log into files")
+    })
 }
 
 fn as_text(path: &OsStr, counters: &Counters, lines: Option<u64>) -> String {

@@ -66,7 +66,7 @@ pub fn run(flags: &LogsFlags) -> anyhow::Result<Exit> {
     let uid = super::stop::checked_user(flags.user.as_deref())?;
     if flags.ledger || flags.reopen {
         let title = which::chosen(flags, title.as_ref(), uid)?.title;
-        return if flags.reopen { ledger::reopen(&title) } else { ledger::show(&title, flags.json) };
+        return if flags.reopen { ledger::reopen(uid, &title) } else { ledger::show(uid, &title, flags.json) };
     }
     let logs = which::find(flags, title.as_ref(), uid)?;
     let look = Printer::look(flags.json);

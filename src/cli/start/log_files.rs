@@ -162,7 +162,7 @@ fn open_one(path: &Path) -> Result<Opened, Failure> {
             if let Some(pids) = writers(path) {
                 return Ok(Opened::TakenBy(pids));
             }
-            shelf::set_aside(path).map_err(|error| failure(path, &error))?;
+            shelf::begin_anew(path).map_err(|error| failure(path, &error))?;
         }
         Ok(meta) if meta.is_dir() => return Err(failure(path, &Errno::EISDIR.into())),
         Ok(meta) => {
@@ -172,11 +172,7 @@ fn open_one(path: &Path) -> Result<Opened, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failure(path, &error)),
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true).mode(0o640).custom_flags(OFlag::O_NOFOLLOW.bits());
-    let file = options.open(path).map_err(|error| failure(path, &error))?;
-    live::lock_alone(&file).map_err(|error| failure(path, &error))?;
-    Ok(Opened::Open(file))
+    live::open(path).map(Opened::Open).map_err(|error| failure(path, &error))
 }
 
 /// Who holds the lock of a live file, if anybody does.

@@ -123,7 +123,7 @@ fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
         LockOutcome::Locked(lock) => lock,
         LockOutcome::Held(holder) => return Err(already(options, holder.pid()).into()),
     };
-    if let Some(running) = masters::of_title(&options.title)?.first() {
+    if let Some(running) = masters::of_title(nix::unistd::geteuid().as_raw(), &options.title)?.first() {
         return Err(already(options, Some(running.pid)).into());
     }
     let mut record = Record::of_self(options)?;
