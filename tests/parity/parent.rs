@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::Theirs::Passes;
 use super::{Program, Scene, scenario};
-use crate::harness::{Background, Typed, eventually, processes};
+use crate::harness::processes::{self, Process};
+use crate::harness::{Background, Typed, eventually};
 
 /// `node` or what stands there, a script that need not be looked at by us, and the options that egg-scripts would give.
 pub fn masters_words(scene: &Scene<'_>) -> [String; 4] {
@@ -109,7 +110,8 @@ fn a_parents_flags_of_node_directory_and_environment_are_the_members() {
             assert_eq!(member.args[1], "--no-deprecation");
             assert_eq!(member.variable("MARK"), Some("inherited"));
             assert_eq!(member.variable("HOME"), scene.world.home().to_str(), "as it was");
-            assert_eq!(member.variable("PATH"), std::env::var("PATH").ok().as_deref(), "as it was");
+            let parents = Process::read(parent.pid()).unwrap();
+            assert_eq!(member.variable("PATH"), parents.variable("PATH"), "as it was");
             let directory = std::fs::read_link(format!("/proc/{}/cwd", member.pid)).unwrap();
             assert_eq!(directory, scene.world.work());
             let mut options: Value = serde_json::from_str(member.args.last().unwrap()).unwrap();
