@@ -291,3 +291,22 @@ fn a_daemon_that_is_killed_before_it_is_the_master_fails_the_start_at_once() {
         }
     });
 }
+
+#[test]
+fn a_worker_that_listens_somewhere_else_is_told_where_and_not_to_be_waited_for_longer() {
+    world(|world| {
+        world.expect_in_log("");
+        let (wanted, other) = (world.port(), world.port());
+        let program = format!("require('http').createServer(() => {{}}).listen({other});");
+        let application = world.directory("elsewhere", &[("app.js", &program), ("package.json", r#"{"name":"e"}"#)]);
+        let port = format!("--port={wanted}");
+        let flags = ["start", "--daemon", "--title=svc", "--workers=1", "--timeout=1000", &port];
+        let outcome = world.eggctl(&flags).arg(&application).run();
+        world.nobody_is_left();
+        outcome
+            .fails(1)
+            .says("Start failed, 1s timeout")
+            .says(&format!("it is to listen on port {wanted}, but listens"));
+        outcome.says(&other.to_string()).does_not_say("waits longer");
+    });
+}

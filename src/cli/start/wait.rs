@@ -18,6 +18,8 @@ use super::log_files::LogFiles;
 use super::progress::Display;
 use super::tree::Tree;
 
+/// How long the master is waited for beyond the boot timeout: it has the same one, and can say who is not ready and why.
+const MASTERS_TURN: Duration = Duration::from_millis(500);
 /// How long the end of what has printed to stderr is waited for. Egg prints an error first and closes politely then.
 const TRUE_END: Duration = Duration::from_secs(1);
 
@@ -96,7 +98,7 @@ pub fn wait(options: &Options, logs: &LogFiles, channel: OwnedFd, tree: &mut Tre
 
 impl Waiting<'_> {
     fn until_it_ends(&mut self, display: &mut Display) -> anyhow::Result<Ending> {
-        let deadline = Duration::from_millis(self.options.timeout_ms);
+        let deadline = Duration::from_millis(self.options.timeout_ms) + MASTERS_TURN;
         let mut seconds: u32 = 0;
         loop {
             display.show(&self.progress, self.started.elapsed());
