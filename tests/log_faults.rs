@@ -7,7 +7,9 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::harness::{World, eventually, http, read_log, world};
+use nix::sys::signal::Signal;
+
+use crate::harness::{World, eventually, http, processes, read_log, world};
 use crate::log_process::{all_once, contains, ledger, logger, loggers, numbers, print};
 
 /// A running application with one worker, and what the tests do with it.
@@ -78,6 +80,40 @@ fn a_full_disk_drops_and_counts_lines_and_the_log_says_so_once_there_is_room() {
         assert!(bytes >= lines * 100, "{notice}");
         let told = ledger(world);
         assert_eq!((&told["bytesDropped"], &told["linesDropped"]), (&bytes.into(), &lines.into()));
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn what_a_logger_dropped_that_was_killed_meanwhile_is_told_by_the_next_one() {
+    world(|world| {
+        let Some(disk) = small_disk(world, "128k") else { return };
+        fs::write(disk.join("ballast"), vec![b'b'; 64 * 1024]).unwrap();
+        let log = disk.join("out.log");
+        let flag = format!("--stdout={}", log.display());
+        world.expect_in_log("");
+        let port = world.port();
+        world.start("svc", port).args(["--workers=1", &flag]).run().exits(0);
+        print(port, "a", 0, 30_000, 100);
+        eventually("lines are dropped", || ledger(world)["linesDropped"].as_u64() > Some(1_000));
+        processes::signal(logger(world), Signal::SIGKILL);
+        print(port, "b", 0, 10, 100);
+        fs::remove_file(disk.join("ballast")).unwrap();
+        http::get(port, "/print?text=there+is+room");
+        let all_told = || {
+            let text = String::from_utf8_lossy(&read_log(&log)).into_owned();
+            let bytes = |line: &str| -> Option<u64> {
+                let (_, told) = line.split_once("[logger] ")?;
+                line.contains("were dropped").then(|| told.split(' ').next().unwrap().parse().unwrap())
+            };
+            let told: Vec<u64> = text.lines().filter_map(bytes).collect();
+            !told.is_empty() && ledger(world)["bytesDropped"] == told.iter().sum::<u64>()
+        };
+        eventually("the log tells of everything the ledger has", || {
+            http::get(port, "/print?text=more");
+            all_told()
+        });
+        assert!(contains(&read_log(&log), "by a logger that was killed before it could tell"));
         world.stop("svc");
     });
 }

@@ -18,7 +18,7 @@ const RECORD: u64 = 8192;
 const PATH_AT: u64 = 4096;
 /// The longest path.
 const LONGEST_PATH: usize = 4095;
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 10;
 /// Where in the first page the lines of old logs stand.
 const COUNTED_AT: u64 = 2048;
 
@@ -42,6 +42,10 @@ pub struct Counters {
     pub length: u64,
     /// When the last bytes were written, in milliseconds since 1970; 0: never.
     pub written_at_ms: u64,
+    /// How many of the dropped bytes the log itself tells of.
+    pub bytes_said: u64,
+    /// And lines.
+    pub lines_said: u64,
 }
 
 /// The lines of the old logs of this start, as far as they have been counted. `splice` looks at no byte, and a look at each
@@ -165,14 +169,36 @@ impl Counters {
 
     fn numbers(&self) -> [u64; NUMBERS] {
         let Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, .. } = *self;
-        let Counters { file, length, written_at_ms, .. } = *self;
-        [bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, file, length, written_at_ms]
+        let Counters { file, length, written_at_ms, bytes_said, lines_said, .. } = *self;
+        [
+            bytes_in,
+            bytes_written,
+            bytes_dropped,
+            lines_dropped,
+            rotations,
+            file,
+            length,
+            written_at_ms,
+            bytes_said,
+            lines_said,
+        ]
     }
 
     fn of_numbers(numbers: [u64; NUMBERS]) -> Self {
         let [bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, ..] = numbers;
-        let [.., file, length, written_at_ms] = numbers;
-        Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, file, length, written_at_ms }
+        let [.., file, length, written_at_ms, bytes_said, lines_said] = numbers;
+        Counters {
+            bytes_in,
+            bytes_written,
+            bytes_dropped,
+            lines_dropped,
+            rotations,
+            file,
+            length,
+            written_at_ms,
+            bytes_said,
+            lines_said,
+        }
     }
 }
 
@@ -184,7 +210,8 @@ mod tests {
     fn what_is_written_is_read_by_number_and_a_stream_that_is_not_there_is_zeros() {
         let ledger = Ledger::open(Ledger::create().unwrap());
         assert_eq!(ledger.read(3).unwrap(), Counters::default());
-        let counters = Counters { bytes_in: 1, lines_dropped: 4, written_at_ms: 9, ..Counters::default() };
+        let counters =
+            Counters { bytes_in: 1, lines_dropped: 4, written_at_ms: 9, lines_said: 5, ..Counters::default() };
         ledger.write_path(1, OsStr::from_bytes(b"/a/\xff.log")).unwrap();
         ledger.write(1, &counters).unwrap();
         assert_eq!(ledger.read(1).unwrap(), counters);

@@ -158,6 +158,7 @@ impl Stream {
             }
         }
         self.say_note();
+        self.say_what_a_dead_one_dropped();
         self.write_down(tools);
     }
 
@@ -306,6 +307,8 @@ impl Stream {
             return;
         }
         self.counters.add_loss(bytes, lines);
+        self.counters.bytes_said += bytes;
+        self.counters.lines_said += lines;
         self.state = State::Flowing;
     }
 
@@ -317,6 +320,22 @@ impl Stream {
             && let Some(note) = self.note.take()
         {
             drop(self.live.write_line(&own_line(&note)));
+        }
+    }
+
+    /// A logger that was killed while it dropped lines has said nothing of them in the log.
+    fn say_what_a_dead_one_dropped(&mut self) {
+        let Counters { bytes_dropped, lines_dropped, bytes_said, lines_said, .. } = self.counters;
+        let (bytes, lines) = (bytes_dropped.saturating_sub(bytes_said), lines_dropped.saturating_sub(lines_said));
+        if bytes == 0 || !matches!(self.state, State::Flowing) {
+            return;
+        }
+        let text =
+            format!("{bytes} bytes in {lines} lines were dropped by a logger that was killed before it could tell");
+        if let Ok(true) = self.live.end().and_then(|end| self.live.is_line_start(end))
+            && self.live.write_line(&own_line(&text)).is_ok()
+        {
+            (self.counters.bytes_said, self.counters.lines_said) = (bytes_dropped, lines_dropped);
         }
     }
 
