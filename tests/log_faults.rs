@@ -49,22 +49,36 @@ fn small_disk(world: &World, size: &str) -> Option<PathBuf> {
     Some(place)
 }
 
+/// A running application with one worker whose stdout goes to a disk that is full soon, and what makes room there once it is
+/// removed.
+struct FullDisk {
+    port: u16,
+    log: PathBuf,
+    ballast: PathBuf,
+}
+
+/// `None` where nothing can be mounted.
+fn on_a_full_disk(world: &mut World, flags: &[&str]) -> Option<FullDisk> {
+    let disk = small_disk(world, "128k")?;
+    let (log, ballast) = (disk.join("out.log"), disk.join("ballast"));
+    fs::write(&ballast, vec![b'b'; 64 * 1024]).unwrap();
+    world.expect_in_log("");
+    let port = world.port();
+    let flag = format!("--stdout={}", log.display());
+    world.start("svc", port).args(flags).args(["--workers=1", &flag]).run().exits(0);
+    Some(FullDisk { port, log, ballast })
+}
+
 #[test]
 fn a_full_disk_drops_and_counts_lines_and_the_log_says_so_once_there_is_room() {
     world(|world| {
-        let Some(disk) = small_disk(world, "128k") else { return };
-        fs::write(disk.join("ballast"), vec![b'b'; 64 * 1024]).unwrap();
-        let log = disk.join("out.log");
-        let flag = format!("--stdout={}", log.display());
-        world.expect_in_log("");
-        let port = world.port();
-        world.start("svc", port).args(["--workers=1", &flag]).run().exits(0);
+        let Some(FullDisk { port, log, ballast }) = on_a_full_disk(world, &[]) else { return };
         // More than the disk and the pipe can take: the worker goes on when lines are dropped.
         print(port, "a", 0, 30_000, 100);
         assert_eq!(http::get(port, "/").status, 200);
         eventually("the ledger knows at once", || ledger(world)["linesDropped"].as_u64() > Some(1_000));
         print(port, "b", 0, 10, 100);
-        fs::remove_file(disk.join("ballast")).unwrap();
+        fs::remove_file(ballast).unwrap();
         let said = |log: &PathBuf| String::from_utf8_lossy(&read_log(log)).contains("were dropped from");
         eventually("the log says what is missing", || said(&log));
         http::get(port, "/print?text=there+is+room");
@@ -87,18 +101,12 @@ fn a_full_disk_drops_and_counts_lines_and_the_log_says_so_once_there_is_room() {
 #[test]
 fn what_a_logger_dropped_that_was_killed_meanwhile_is_told_by_the_next_one() {
     world(|world| {
-        let Some(disk) = small_disk(world, "128k") else { return };
-        fs::write(disk.join("ballast"), vec![b'b'; 64 * 1024]).unwrap();
-        let log = disk.join("out.log");
-        let flag = format!("--stdout={}", log.display());
-        world.expect_in_log("");
-        let port = world.port();
-        world.start("svc", port).args(["--workers=1", &flag]).run().exits(0);
+        let Some(FullDisk { port, log, ballast }) = on_a_full_disk(world, &[]) else { return };
         print(port, "a", 0, 30_000, 100);
         eventually("lines are dropped", || ledger(world)["linesDropped"].as_u64() > Some(1_000));
         processes::signal(logger(world), Signal::SIGKILL);
         print(port, "b", 0, 10, 100);
-        fs::remove_file(disk.join("ballast")).unwrap();
+        fs::remove_file(ballast).unwrap();
         http::get(port, "/print?text=there+is+room");
         let all_told = || {
             let text = String::from_utf8_lossy(&read_log(&log)).into_owned();
@@ -121,19 +129,13 @@ fn what_a_logger_dropped_that_was_killed_meanwhile_is_told_by_the_next_one() {
 #[test]
 fn with_block_whoever_prints_waits_for_room_and_nothing_is_lost() {
     world(|world| {
-        let Some(disk) = small_disk(world, "128k") else { return };
-        fs::write(disk.join("ballast"), vec![b'b'; 64 * 1024]).unwrap();
-        let log = disk.join("out.log");
-        world.expect_in_log("");
-        let port = world.port();
-        let flags = ["--workers=1".to_owned(), "--log-full=block".to_owned(), format!("--stdout={}", log.display())];
-        world.start("svc", port).args(flags).run().exits(0);
+        let Some(FullDisk { port, log, ballast }) = on_a_full_disk(world, &["--log-full=block"]) else { return };
         let count = 900;
         print(port, "a", 0, count, 100);
         eventually("the disk is full", || fs::metadata(&log).unwrap().len() > 60_000);
         std::thread::sleep(std::time::Duration::from_millis(1500));
         assert!(numbers(&read_log(&log), "a").len() < count);
-        fs::remove_file(disk.join("ballast")).unwrap();
+        fs::remove_file(ballast).unwrap();
         eventually("the rest", || numbers(&read_log(&log), "a").len() == count);
         all_once(&numbers(&read_log(&log), "a"), count);
         assert!(!contains(&read_log(&log), "dropped"));

@@ -94,8 +94,8 @@ impl Ledger {
     /// ENOMEM.
     pub fn write(&self, number: u32, counters: &Counters) -> io::Result<()> {
         let mut bytes = Vec::with_capacity(NUMBERS * 8);
-        for value in counters.numbers() {
-            bytes.extend(value.to_ne_bytes());
+        for field in counters.clone().fields() {
+            bytes.extend(field.to_ne_bytes());
         }
         self.0.write_all_at(&bytes, u64::from(number) * RECORD)
     }
@@ -107,11 +107,11 @@ impl Ledger {
     pub fn read(&self, number: u32) -> io::Result<Counters> {
         let mut bytes = [0; NUMBERS * 8];
         let read = self.0.read_at(&mut bytes, u64::from(number) * RECORD)?;
-        let mut numbers = [0; NUMBERS];
-        for (number, chunk) in numbers.iter_mut().zip(bytes[..read].chunks_exact(8)) {
-            *number = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
+        let mut counters = Counters::default();
+        for (field, chunk) in counters.fields().into_iter().zip(bytes[..read].chunks_exact(8)) {
+            *field = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
         }
-        Ok(Counters::of_numbers(numbers))
+        Ok(counters)
     }
 
     /// Writes how many lines of a stream's old logs have been counted.
@@ -167,9 +167,10 @@ impl Counters {
         self.lines_dropped += lines;
     }
 
-    fn numbers(&self) -> [u64; NUMBERS] {
-        let Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, .. } = *self;
-        let Counters { file, length, written_at_ms, bytes_said, lines_said, .. } = *self;
+    /// The numbers in the order in which they stand in the ledger.
+    fn fields(&mut self) -> [&mut u64; NUMBERS] {
+        let Counters { bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, .. } = self;
+        let Counters { file, length, written_at_ms, bytes_said, lines_said, .. } = self;
         [
             bytes_in,
             bytes_written,
@@ -182,23 +183,6 @@ impl Counters {
             bytes_said,
             lines_said,
         ]
-    }
-
-    fn of_numbers(numbers: [u64; NUMBERS]) -> Self {
-        let [bytes_in, bytes_written, bytes_dropped, lines_dropped, rotations, ..] = numbers;
-        let [.., file, length, written_at_ms, bytes_said, lines_said] = numbers;
-        Counters {
-            bytes_in,
-            bytes_written,
-            bytes_dropped,
-            lines_dropped,
-            rotations,
-            file,
-            length,
-            written_at_ms,
-            bytes_said,
-            lines_said,
-        }
     }
 }
 

@@ -77,8 +77,7 @@ impl Directory {
     /// # Errors
     /// A failure that names the file.
     pub fn add_log(&self, title: &Title, log: LogFile) -> Result<(), Failure> {
-        let known = self.logs()?.into_iter().find(|logs| logs.title == *title);
-        match known {
+        match self.read_logs(&file_name(title)) {
             Some(mut logs) if !logs.files.contains(&log) => {
                 logs.files.push(log);
                 self.write_logs(&logs)
@@ -92,13 +91,14 @@ impl Directory {
     /// # Errors
     /// When the directory cannot be read.
     pub fn logs(&self) -> Result<Vec<Logs>, Failure> {
-        let read = |name: &String| {
-            let logs: Logs = serde_json::from_slice(&self.read_file(name).ok()?).ok()?;
-            (logs.format == FORMAT && file_name(&logs.title) == *name).then_some(logs)
-        };
-        let mut found: Vec<Logs> = self.names(".logs")?.iter().filter_map(read).collect();
+        let mut found: Vec<Logs> = self.names(".logs")?.iter().filter_map(|name| self.read_logs(name)).collect();
         found.sort_by_key(|logs| std::cmp::Reverse(logs.started_at_ms));
         Ok(found)
+    }
+
+    fn read_logs(&self, name: &str) -> Option<Logs> {
+        let logs: Logs = serde_json::from_slice(&self.read_file(name).ok()?).ok()?;
+        (logs.format == FORMAT && file_name(&logs.title) == name).then_some(logs)
     }
 }
 
