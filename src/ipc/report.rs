@@ -87,23 +87,35 @@ pub fn report(report: &Report) -> Frame {
 struct EggReady {
     action: String,
     to: String,
-    data: ReadyData,
+    data: Served,
     from: String,
 }
 
-#[derive(Serialize, Deserialize)]
-struct ReadyData {
+/// Where the application is served, in the keys of Egg's `egg-ready` to the parent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Served {
+    /// The port, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    address: String,
-    protocol: String,
+    pub port: Option<u16>,
+    /// The port at which workers serve plain http beside https.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debug_port: Option<u16>,
+    /// The address as people read it: a URL, or a unix socket's path.
+    pub address: String,
+    /// `http` or `https`.
+    pub protocol: String,
 }
 
 /// Egg's `egg-ready`, from the master to the parent.
 #[must_use]
-pub fn egg_ready(address: &str, port: Option<u16>, protocol: &str) -> Frame {
-    let data = ReadyData { port, address: address.to_owned(), protocol: protocol.to_owned() };
-    frame(&EggReady { action: "egg-ready".to_owned(), to: "parent".to_owned(), data, from: "master".to_owned() })
+pub fn egg_ready(served: Served) -> Frame {
+    frame(&EggReady {
+        action: "egg-ready".to_owned(),
+        to: "parent".to_owned(),
+        data: served,
+        from: "master".to_owned(),
+    })
 }
 
 fn frame(message: &impl Serialize) -> Frame {
@@ -148,8 +160,18 @@ mod tests {
     }
 
     #[test]
+    fn a_parent_is_told_where_the_application_is_served_in_eggs_keys() {
+        let address = "https://127.0.0.1:7001".to_owned();
+        let served = Served { port: Some(7001), debug_port: Some(7002), address, protocol: "https".into() };
+        let told: serde_json::Value = serde_json::from_slice(&egg_ready(served)).unwrap();
+        let data = r#"{"port":7001,"debugPort":7002,"address":"https://127.0.0.1:7001","protocol":"https"}"#;
+        assert_eq!(told["data"], serde_json::from_str::<serde_json::Value>(data).unwrap());
+    }
+
+    #[test]
     fn only_the_master_itself_says_ready() {
-        assert_eq!(read(&egg_ready("http://x", None, "http")), FromMaster::Ready { address: "http://x".into() });
+        let served = Served { address: "http://x".into(), protocol: "http".into(), ..Served::default() };
+        assert_eq!(read(&egg_ready(served)), FromMaster::Ready { address: "http://x".into() });
         let forged =
             br#"{"action":"egg-ready","data":{"address":"http://x","protocol":"http"},"from":"app","to":"parent"}"#;
         assert_eq!(read(forged), FromMaster::Other);

@@ -5,7 +5,7 @@ use std::io;
 use crate::app;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
-use crate::ipc::report::{self, Report};
+use crate::ipc::report::{self, Report, Served};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Outcome, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
@@ -186,10 +186,11 @@ impl Master {
         }
         // Who they are comes first: the parent leaves at the word "ready".
         let port = real_port.port.or(options.port);
-        let ready = report::egg_ready(&address, port, real_port.protocol.as_deref().unwrap_or("http"));
+        let protocol = real_port.protocol.clone().unwrap_or_else(|| "http".to_owned());
+        let served = Served { port, debug_port: options.debug_port(), address, protocol };
         self.tell_progress();
         if let Some(channel) = &mut self.carried.parent {
-            channel.push(ready);
+            channel.push(report::egg_ready(served));
         }
         self.announce(Happening::AllReady);
     }
