@@ -2,7 +2,7 @@
 //! any worker, for 30 s the master gives up, so that whoever looks after it starts the whole anew. Nobody looks after a
 //! daemon: it says so, again and again, and goes on.
 
-use super::member::State;
+use super::member::{Member, State};
 use super::slot::Slot;
 use super::{Action, Lifecycle, Millis, Notice, Phase, Role};
 
@@ -65,21 +65,20 @@ impl Lifecycle {
         [agent, workers].into_iter().filter(|slots| !slots.is_empty() && !slots.iter().any(|slot| slot.serves()))
     }
 
-    /// A master that would give up waits for those that began to boot in time: an application that takes a minute to load
-    /// is not ended while it does.
+    /// A master that would give up waits for those that began to boot in time, behind a seat too: an application that
+    /// takes a minute to load is not ended while it does.
     fn waits_for_a_boot(&self, down: Down) -> bool {
-        let boots = |slot: &&Slot| {
-            slot.member().is_some_and(|member| match member.state {
-                State::Spawning | State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } => {
-                    member.spawned_at < down.due
-                }
-                State::Ready
-                | State::Disconnected { until: _ }
-                | State::Draining { until: _ }
-                | State::Terminated { until: _ }
-                | State::Killed { until: _ } => false,
-            })
+        let boots = |member: &Member| match member.state {
+            State::Spawning | State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } => {
+                member.spawned_at < down.due
+            }
+            State::Ready
+            | State::Disconnected { until: _ }
+            | State::Draining { until: _ }
+            | State::Terminated { until: _ }
+            | State::Killed { until: _ } => false,
         };
-        self.policy.exit_when_down && self.missing().all(|slots| slots.iter().any(boots))
+        let somebody_boots = |slots: Vec<&Slot>| slots.iter().flat_map(|slot| slot.members()).any(boots);
+        self.policy.exit_when_down && self.missing().all(somebody_boots)
     }
 }

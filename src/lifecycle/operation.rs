@@ -286,8 +286,18 @@ impl Lifecycle {
 
     /// Is it the agent that a reload waits for?
     pub(super) fn is_new_agent(&self, id: MemberId) -> bool {
-        let awaited = |operation: &Operation| matches!(operation.agent, AgentTurn::Booting { since: _ });
-        self.operation.as_ref().is_some_and(awaited) && self.member(id).is_some_and(|member| member.role == Role::Agent)
+        self.awaits_agent() && self.member(id).is_some_and(|member| member.role == Role::Agent)
+    }
+
+    /// Is the agent's seat empty because a reload has sent the old one away? That is no refork, and waits for no room.
+    pub(super) fn is_agents_return(&self, now: Millis) -> bool {
+        let is_due = |slot: &Slot| matches!(slot.seat, Seat::Empty { due } if due <= now);
+        let agents_seat = self.slots.iter().find(|slot| slot.role == Role::Agent);
+        self.awaits_agent() && agents_seat.is_some_and(is_due)
+    }
+
+    fn awaits_agent(&self) -> bool {
+        self.operation.as_ref().is_some_and(|operation| matches!(operation.agent, AgentTurn::Booting { since: _ }))
     }
 
     /// Has a reload asked this agent to leave?

@@ -79,11 +79,15 @@ impl Lifecycle {
         self.lives().any(|member| member.state == State::Spawning)
     }
 
-    /// Spawns for the slot that has been due longest, then for the operation under way. One at a time: the answer brings the next one in the same turn, and
-    /// a failure that begins a close finds no other spawn under way.
+    /// Spawns the agent that a reload has sent away; else for the slot that has been due longest; then for the operation under
+    /// way. One at a time: the answer brings the next one in the same turn, and a failure that begins a close finds no other
+    /// spawn under way.
     pub(super) fn spawn_next(&mut self, now: Millis, actions: &mut Vec<Action>) {
         if self.is_spawning() {
             return;
+        }
+        if self.is_agents_return(now) {
+            return self.spawn_in_seat(Role::Agent, now, actions);
         }
         let Some(role) = self.longest_due(now) else {
             self.window.waiting = false;
@@ -100,6 +104,10 @@ impl Lifecycle {
             }
             self.window.count(now);
         }
+        self.spawn_in_seat(role, now, actions);
+    }
+
+    fn spawn_in_seat(&mut self, role: Role, now: Millis, actions: &mut Vec<Action>) {
         let held = matches!(role, Role::Spare { kind: _, place: _ });
         let member = self.new_member(role, now, self.policy.boot_grace_ms, held);
         actions.push(Action::Spawn { member: member.id, role });

@@ -67,13 +67,18 @@ impl Slot {
         }
     }
 
+    /// Who is in the seat and who is behind it.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.member().into_iter().chain(&self.next)
+    }
+
     pub fn is_ready(&self) -> bool {
         self.member().is_some_and(Member::is_ready)
     }
 
     /// Is somebody ready here, in the seat or behind it?
     pub fn serves(&self) -> bool {
-        self.is_ready() || self.next.as_ref().is_some_and(Member::is_ready)
+        self.members().any(Member::is_ready)
     }
 
     fn holds(&self, id: MemberId) -> bool {
@@ -85,7 +90,7 @@ impl Lifecycle {
     /// Everybody who lives.
     pub(super) fn lives(&self) -> impl Iterator<Item = &Member> {
         let slots = self.slots.iter().chain(&self.spares);
-        slots.flat_map(|slot| slot.member().into_iter().chain(&slot.next)).chain(&self.leaving)
+        slots.flat_map(Slot::members).chain(&self.leaving)
     }
 
     pub(super) fn lives_mut(&mut self) -> impl Iterator<Item = &mut Member> {

@@ -20,9 +20,10 @@ impl World {
         let due = self.judge.down_since.map_or(0, |since| since + 30_000);
         let boots = |agent: bool| {
             self.processes.iter().any(|process| {
-                let waited_for = !process.ready && process.open && process.termed_at.is_none();
-                let seated = self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id));
-                (process.role == Role::Agent) == agent && seated && waited_for && process.spawned_at < due
+                let stays = process.open && process.termed_at.is_none() && !process.asked_to_drain;
+                let is_spare = matches!(process.role, Role::Spare { .. });
+                let waited_for = stays && !process.ready && !is_spare && process.spawned_at < due;
+                (process.role == Role::Agent) == agent && waited_for
             })
         };
         let (agents, workers) = self.serving();

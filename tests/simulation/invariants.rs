@@ -108,7 +108,9 @@ impl World {
         );
         let mut others = self.processes.iter().filter(|process| process.role == role);
         must!(role != Role::Agent || others.next().is_none(), "a second agent");
-        if running {
+        let agents_return = role == Role::Agent
+            && self.judge.operations.op.as_ref().is_some_and(|op| matches!(op.agent, AgentTurn::IsAwaited { .. }));
+        if running && !agents_return {
             while self.judge.reforks.len() > 60 {
                 self.judge.reforks.pop_front();
             }
@@ -122,10 +124,9 @@ impl World {
             self.judge.reforks.push_back(self.now);
         }
         let now = self.now;
-        let agents_turn = role == Role::Agent && self.judge.operations.op.is_some();
         let account = self.judge.account(role)?;
         must!(account.holder.is_none(), "{role:?} is replaced twice");
-        must!(account.told || agents_turn, "a refork that the log was not told of");
+        must!(account.told || agents_return, "a refork that the log was not told of");
         account.holder = Some((id, now));
         Ok(())
     }
@@ -133,13 +134,10 @@ impl World {
     /// Is a refork what is due in this slot? If so, is it in time?
     fn judge_refork(&mut self, role: Role, room: Millis) -> Result<bool, String> {
         let (now, calm) = (self.now, self.full_strength() && self.judge.operations.op.is_none());
-        let agents_turn =
-            self.judge.operations.op.as_ref().is_some_and(|op| matches!(op.agent, AgentTurn::IsAwaited { .. }));
         let (refork, late) = (self.policy.refork, self.answers_late);
         let Ok(account) = self.judge.account(role) else { return Ok(false) };
         let due = account.due;
         match role {
-            Role::Agent if agents_turn => {}
             Role::Spare { .. } => {
                 must!(refork && calm && account.holder.is_none() && now >= due, "a spare at {now}, due at {due}");
             }

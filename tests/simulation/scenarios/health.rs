@@ -2,7 +2,7 @@
 
 use eggctl::lifecycle::Action::{CloseListeners, LeaveDispatch, Notice, Terminate};
 use eggctl::lifecycle::Notice as N;
-use eggctl::lifecycle::{Action, Event, Millis, Phase, Policy, ReloadHow, RequestId};
+use eggctl::lifecycle::{Action, Event, Millis, Patience, Phase, Policy, ReloadHow, RequestId};
 
 use super::{NOTHING, SIGKILL, Stage, nth, policy};
 
@@ -69,6 +69,19 @@ fn a_replacement_that_takes_a_minute_to_boot_is_waited_for() {
     assert_eq!(stage.pass(60_000), NOTHING);
     stage.ready(3);
     assert_eq!(stage.pass(60_000), NOTHING);
+}
+
+#[test]
+fn a_new_one_of_a_reload_that_takes_a_minute_to_boot_is_waited_for_too() {
+    let mut stage = Stage::running(gives_up(false, 1));
+    let patience = Patience { boot_grace_ms: 300_000, ..super::PATIENCE };
+    let how = ReloadHow { batch: Some(1), patience, ..ReloadHow::default() };
+    stage.tell(Event::Reload { request: RequestId(1), how });
+    stage.dies(1, SIGKILL);
+    // What took its seat dies and dies.
+    assert!(!keep_dying(&mut stage, 3, 60_000).contains(&CloseListeners));
+    stage.ready(2);
+    assert_eq!(stage.lifecycle.phase(), Phase::Running);
 }
 
 #[test]

@@ -141,6 +141,18 @@ fn the_agent_goes_when_the_old_workers_have_gone_and_the_receipt_says_how_long_t
 }
 
 #[test]
+fn the_new_agent_does_not_wait_for_room_as_reforks_do() {
+    let mut stage = Stage::running(policy(true, 60));
+    (2..=61).for_each(|n| drop(stage.dies(n, SIGKILL)));
+    (62..=121).for_each(|n| drop(stage.ready(n)));
+    reload(&mut stage, 7, ReloadHow { agent: true, batch: Some(60), ..GENERATION });
+    (122..=181).for_each(|n| drop(at_gate(&mut stage, n)));
+    (122..=181).for_each(|n| drop(stage.ready(n)));
+    (62..=121).for_each(|n| drop(goes(&mut stage, n)));
+    assert_eq!(goes(&mut stage, 1), [Notice(N::Left(nth(1))), spawn(182, AGENT)]);
+}
+
+#[test]
 fn an_old_worker_that_does_not_leave_holds_the_agent_no_longer_than_to_its_kill() {
     let mut stage = Stage::running(policy(true, 1));
     reload(&mut stage, 7, ReloadHow { agent: true, ..GENERATION });
