@@ -87,7 +87,7 @@ impl Failure {
 impl Failure {
     /// What was typed cannot be read.
     pub fn usage(what: impl Into<String>) -> Self {
-        Failure::new(Exit::Usage, what).hint("`eggctl start --help` and `eggctl stop --help` tell what can be typed")
+        Failure::new(Exit::Usage, what).hint("`eggctl --help` and `eggctl COMMAND --help` tell what can be typed")
     }
 
     /// A flag that nobody knows, and the nearest known one.
