@@ -20,6 +20,7 @@
 //! promised here: an [`Action::Exit`] comes once, and nothing after it.
 
 mod action;
+mod agents_turn;
 mod close;
 mod event;
 mod health;
@@ -38,10 +39,11 @@ pub use event::{CloseCause, Death, Event};
 pub use policy::{Millis, Policy};
 pub use request::{Asked, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing, Wanted};
 
+use agents_turn::AgentTurn;
 use close::Close;
 use health::Down;
 use member::{Member, State};
-use operation::{AgentTurn, Operation};
+use operation::Operation;
 use refork::Window;
 use slot::{Place, Slot};
 

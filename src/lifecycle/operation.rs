@@ -5,6 +5,7 @@
 //! ready. Rolling, each takes its seat as soon as it is ready. Whoever is replaced leaves politely. One new member that does
 //! not come up ends the operation: what has no seat yet is dismissed.
 
+use super::agents_turn::AgentTurn;
 use super::member::Member;
 use super::request::{Asked, Patience, RequestId};
 use super::slot::{Place, Seat, Slot};
@@ -30,21 +31,6 @@ pub(super) struct Operation {
     pub agent: AgentTurn,
     /// A member asked for another reload meanwhile: what it asks for may be newer than what has booted.
     again: Option<ReloadHow>,
-}
-
-/// The agent's part in a reload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum AgentTurn {
-    /// It stays.
-    Keep,
-    /// It goes when the old workers have gone.
-    Wanted,
-    /// It was asked to leave.
-    Leaving { since: Millis },
-    /// It is gone, and the new one is awaited.
-    Booting { since: Millis },
-    /// There was none for so long.
-    Back { after_ms: Millis },
 }
 
 impl Operation {
@@ -216,38 +202,6 @@ impl Lifecycle {
         }
     }
 
-    /// The agent goes, then comes again: there must never be two. True when there is nothing to do for it, or all is done.
-    fn agents_turn(&mut self, operation: &mut Operation, now: Millis, actions: &mut Vec<Action>) -> bool {
-        let grace_ms = self.policy.agent_close_grace_ms;
-        let Some(slot) = self.slot_mut(Role::Agent) else { return true };
-        match operation.agent {
-            AgentTurn::Keep | AgentTurn::Back { after_ms: _ } => true,
-            AgentTurn::Wanted => {
-                operation.agent = match &mut slot.seat {
-                    Seat::Taken(agent) => {
-                        // Polite is here to let it read what it was sent: as in a close, half of the grace is for that.
-                        let (read_by, kill_at) = (now.saturating_add(grace_ms / 2), now.saturating_add(grace_ms));
-                        agent.ask_to_leave(false, read_by, kill_at, actions);
-                        AgentTurn::Leaving { since: now }
-                    }
-                    Seat::Empty { due: _ } | Seat::Closed => {
-                        slot.seat = Seat::Empty { due: now };
-                        AgentTurn::Booting { since: now }
-                    }
-                };
-                false
-            }
-            AgentTurn::Leaving { since: _ } => false,
-            AgentTurn::Booting { since } => {
-                let is_back = slot.is_ready();
-                if is_back {
-                    operation.agent = AgentTurn::Back { after_ms: now.saturating_sub(since) };
-                }
-                is_back
-            }
-        }
-    }
-
     /// A place has lost its member while the master runs, which had lived since `spawned_at`.
     pub(super) fn lost(
         &mut self,
@@ -282,28 +236,6 @@ impl Lifecycle {
     /// Does this member wait to take a seat?
     pub(super) fn is_next(&self, id: MemberId) -> bool {
         self.slots.iter().filter_map(|slot| slot.next.as_ref()).any(|next| next.id == id)
-    }
-
-    /// Is it the agent that a reload waits for?
-    pub(super) fn is_new_agent(&self, id: MemberId) -> bool {
-        self.awaits_agent() && self.member(id).is_some_and(|member| member.role == Role::Agent)
-    }
-
-    /// Is the agent's seat empty because a reload has sent the old one away? That is no refork, and waits for no room.
-    pub(super) fn is_agents_return(&self, now: Millis) -> bool {
-        let is_due = |slot: &Slot| matches!(slot.seat, Seat::Empty { due } if due <= now);
-        let agents_seat = self.slots.iter().find(|slot| slot.role == Role::Agent);
-        self.awaits_agent() && agents_seat.is_some_and(is_due)
-    }
-
-    fn awaits_agent(&self) -> bool {
-        self.operation.as_ref().is_some_and(|operation| matches!(operation.agent, AgentTurn::Booting { since: _ }))
-    }
-
-    /// Has a reload asked this agent to leave?
-    pub(super) fn is_agents_leave(&self, member: &Member) -> bool {
-        let asked = |operation: &Operation| matches!(operation.agent, AgentTurn::Leaving { since: _ });
-        member.role == Role::Agent && self.operation.as_ref().is_some_and(asked)
     }
 
     /// Boots one more new member, as far as the batch goes.

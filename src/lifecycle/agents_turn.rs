@@ -1,0 +1,77 @@
+//! The agent's part in a reload: it goes when the old workers have gone, then comes again. There must never be two.
+
+use super::member::Member;
+use super::operation::Operation;
+use super::slot::{Seat, Slot};
+use super::{Action, Lifecycle, MemberId, Millis, Role};
+
+/// The agent's part in a reload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum AgentTurn {
+    /// It stays.
+    Keep,
+    /// It goes when the old workers have gone.
+    Wanted,
+    /// It was asked to leave.
+    Leaving { since: Millis },
+    /// It is gone, and the new one is awaited.
+    Booting { since: Millis },
+    /// There was none for so long.
+    Back { after_ms: Millis },
+}
+
+impl Lifecycle {
+    /// Takes it one step further. True when there is nothing to do for it, or all is done.
+    pub(super) fn agents_turn(&mut self, operation: &mut Operation, now: Millis, actions: &mut Vec<Action>) -> bool {
+        let grace_ms = self.policy.agent_close_grace_ms;
+        let Some(slot) = self.slot_mut(Role::Agent) else { return true };
+        match operation.agent {
+            AgentTurn::Keep | AgentTurn::Back { after_ms: _ } => true,
+            AgentTurn::Wanted => {
+                operation.agent = match &mut slot.seat {
+                    Seat::Taken(agent) => {
+                        // Polite is here to let it read what it was sent: as in a close, half of the grace is for that.
+                        let (read_by, kill_at) = (now.saturating_add(grace_ms / 2), now.saturating_add(grace_ms));
+                        agent.ask_to_leave(false, read_by, kill_at, actions);
+                        AgentTurn::Leaving { since: now }
+                    }
+                    Seat::Empty { due: _ } | Seat::Closed => {
+                        slot.seat = Seat::Empty { due: now };
+                        AgentTurn::Booting { since: now }
+                    }
+                };
+                false
+            }
+            AgentTurn::Leaving { since: _ } => false,
+            AgentTurn::Booting { since } => {
+                let is_back = slot.is_ready();
+                if is_back {
+                    operation.agent = AgentTurn::Back { after_ms: now.saturating_sub(since) };
+                }
+                is_back
+            }
+        }
+    }
+
+    /// Is it the agent that a reload waits for?
+    pub(super) fn is_new_agent(&self, id: MemberId) -> bool {
+        self.awaits_agent() && self.member(id).is_some_and(|member| member.role == Role::Agent)
+    }
+
+    /// Is the agent's seat empty because a reload has sent the old one away? That is no refork, and waits for no room.
+    pub(super) fn is_agents_return(&self, now: Millis) -> bool {
+        let is_due = |slot: &Slot| matches!(slot.seat, Seat::Empty { due } if due <= now);
+        let agents_seat = self.slots.iter().find(|slot| slot.role == Role::Agent);
+        self.awaits_agent() && agents_seat.is_some_and(is_due)
+    }
+
+    fn awaits_agent(&self) -> bool {
+        self.operation.as_ref().is_some_and(|operation| matches!(operation.agent, AgentTurn::Booting { since: _ }))
+    }
+
+    /// Has a reload asked this agent to leave?
+    pub(super) fn is_agents_leave(&self, member: &Member) -> bool {
+        let asked = |operation: &Operation| matches!(operation.agent, AgentTurn::Leaving { since: _ });
+        member.role == Role::Agent && self.operation.as_ref().is_some_and(asked)
+    }
+}
