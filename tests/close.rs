@@ -71,6 +71,17 @@ fn an_agent_that_ignores_term_is_killed_at_its_own_grace() {
 }
 
 #[test]
+fn without_the_preload_nobody_is_waited_for_who_cannot_leave_politely() {
+    world(|world| {
+        let port = world.port();
+        let typed = world.start("svc", port).args(["--no-preload", "--workers=2"]);
+        // The polite part would be half of these ten minutes each.
+        typed.env("EGG_APP_CLOSE_TIMEOUT", "600000").env("EGG_AGENT_CLOSE_TIMEOUT", "600000").run().exits(0);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_second_signal_skips_the_polite_part() {
     world(|world| {
         world.expect_in_log("while closing: nobody is waited for");

@@ -91,8 +91,8 @@ impl Master {
         Ok(())
     }
 
-    /// While the others go on, Node's own request is the way of workers without the preload: their channel closes with their
-    /// servers. An agent's servers have the workers for clients, and those stay: it is only to read what it was sent.
+    /// Without the preload nobody would answer: TERM comes at once; while the others go on Node's own request is the way of
+    /// such workers, their channel closes with their servers. An agent's servers have the workers for clients, and those stay: it is only to read what it was sent.
     fn ask_to_leave(&mut self, id: MemberId) {
         let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
         let Some(role) = members.get(id).map(|member| member.role) else { return };
@@ -101,7 +101,7 @@ impl Master {
         match options.preload {
             true if running && is_agent => members.push(id, outbound::last()),
             false if goes_on => members.push(id, outbound::disconnect(listeners.next_seq())),
-            _ if app::leaves_politely(options, role) && !(running && is_agent) => members.push(id, outbound::drain()),
+            true if app::leaves_politely(options, role) => members.push(id, outbound::drain()),
             _ => self.events.push_back(Event::Drained(id)),
         }
         if goes_on {
