@@ -171,6 +171,10 @@ impl Master {
             Some(Standing::Booting | Standing::Waiting) => {}
             Some(Standing::Ready | Standing::Leaving) | None => return,
         }
+        if self.carried.gate.withholds(member) {
+            // It asks to serve and may not yet: that it listens there once it may is the sign that counts.
+            return;
+        }
         if let Some(one) = self.carried.members.get(member) {
             let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
             let Carried { options, real_port, lifecycle, .. } = &self.carried;

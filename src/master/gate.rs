@@ -32,6 +32,11 @@ impl Gate {
         self.served.get_or_insert_with(|| listening.clone());
     }
 
+    /// Does a question of this member wait for its answer?
+    pub fn withholds(&self, member: MemberId) -> bool {
+        self.held.contains_key(&member)
+    }
+
     /// The member is gone, and does not care any more.
     pub fn forget(&mut self, member: MemberId) {
         self.held.remove(&member);
