@@ -113,6 +113,55 @@ fn an_application_that_passes_the_gate_is_reloaded_worker_by_worker() {
     });
 }
 
+#[test]
+fn who_says_that_it_is_ready_before_it_may_serve_is_let_in_with_the_others_and_serves() {
+    world(|world| {
+        world.expect_in_log(" INFO ");
+        let port = world.port();
+        let script = "require('http').createServer((q, a) => a.end(JSON.stringify({ pid: process.pid })))
+                        .listen(process.env.PORT);
+                      process.send({ action: 'app-start' });";
+        let application = world.directory("app", &[("app.js", script), ("package.json", "{\"name\":\"app\"}")]);
+        let flags = ["start", "--daemon", "--title=svc", "--workers=2", &format!("--port={port}")];
+        world.eggctl(&flags).arg(&application).run().exits(0);
+        let outcome = reload(world, &[]).run();
+        outcome.exits(0);
+        assert!(!outcome.text().contains("worker by worker"), "it has not passed the gate");
+        for worker in world.workers(world.master("svc")) {
+            eventually("each worker serves", || http::get(port, "/").pid() == worker);
+        }
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn what_a_reload_has_brought_stays_when_something_else_is_refused_afterwards() {
+    world(|world| {
+        world.expect_a_death();
+        world.expect_in_log(" INFO ");
+        let port = world.port();
+        let script = "require('http').createServer((q, a) => a.end(JSON.stringify({ release: global.release })))
+                        .listen(process.env.PORT)";
+        let package = |module: &str| format!(r#"{{"name":"app","eggScriptsConfig":{{"require":["./{module}.js"]}}}}"#);
+        let (old, new) = ("global.release = 'old'", "global.release = 'new'");
+        let files = [("app.js", script), ("old.js", old), ("new.js", new), ("package.json", &package("old"))];
+        let application = world.directory("app", &files);
+        let flags = ["start", "--daemon", "--title=svc", "--workers=1", &format!("--port={port}")];
+        world.eggctl(&flags).arg(&application).run().exits(0);
+        fs::write(application.join("package.json"), package("new")).unwrap();
+        fs::remove_file(application.join("old.js")).unwrap();
+        reload(world, &[]).run().exits(0);
+        world.eggctl(&["scale", "-7", "--title=svc"]).run().fails(2);
+        let master = world.master("svc");
+        let before = world.workers(master);
+        processes::signal(before[0], Signal::SIGKILL);
+        eventually("another took its place", || world.workers(master).first().is_some_and(|pid| *pid != before[0]));
+        world.eggctl(&["wait", "--title=svc"]).run().exits(0);
+        assert_eq!(http::get(port, "/").json()["release"], "new");
+        world.stop("svc");
+    });
+}
+
 /// Starts the first of two releases by a link to it; the port, and the link.
 fn first_release(world: &World) -> (u16, PathBuf) {
     let code = |text: &str| {

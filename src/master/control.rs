@@ -202,16 +202,19 @@ impl Master {
         }
         self.tell(Event::Reload { request, how: how(&reload) });
         if self.carried.lifecycle.operation().is_none() {
-            // It was refused, or there was nothing to wait for: `answer_request` has said which.
-            self.control.before = None;
+            // It was refused: a reload that is over already has left nothing here.
+            self.take_options_back();
         }
     }
 
     /// The outcome of an operation, for one of those who wait for it.
     pub(super) fn answer_request(&mut self, request: RequestId, outcome: Outcome) {
-        let succeeded = matches!(outcome, Outcome::Reloaded { .. } | Outcome::Scaled { .. });
-        if let Some(before) = self.control.before.take_if(|_| !succeeded) {
-            self.carried.options = *before;
+        match outcome {
+            // Who was replaced stays, and whoever replaces it must be like it.
+            Outcome::Reloaded { .. } | Outcome::Failed { replaced: 1.., .. } => self.control.before = None,
+            Outcome::Failed { replaced: 0, .. } | Outcome::Interrupted => self.take_options_back(),
+            // Somebody else's, or a scale's, whose members are spawned with the options that stand.
+            Outcome::Refused(_) | Outcome::Scaled { .. } => {}
         }
         let Carried { members, .. } = &self.carried;
         let answer = match (outcomes::receipt(outcome), outcomes::refusal(outcome, members, &self.seen)) {
@@ -220,6 +223,12 @@ impl Master {
             (None, None) => return,
         };
         self.control.answer(request.0, &answer);
+    }
+
+    fn take_options_back(&mut self) {
+        if let Some(before) = self.control.before.take() {
+            self.carried.options = *before;
+        }
     }
 
     /// The receipt with who serves now, who left, and how long it took this client.
