@@ -2,6 +2,7 @@
 
 use super::member::Member;
 use super::operation::Operation;
+use super::request::Patience;
 use super::slot::{Seat, Slot};
 use super::{Action, Lifecycle, MemberId, Millis, Role};
 
@@ -58,11 +59,13 @@ impl Lifecycle {
         self.awaits_agent() && self.member(id).is_some_and(|member| member.role == Role::Agent)
     }
 
-    /// Is the agent's seat empty because a reload has sent the old one away? That is no refork, and waits for no room.
-    pub(super) fn is_agents_return(&self, now: Millis) -> bool {
+    /// Is the agent's seat empty because a reload has sent the old one away? That is no refork: it waits for no room, and has
+    /// the reload's patience.
+    pub(super) fn agents_return(&self, now: Millis) -> Option<Patience> {
         let is_due = |slot: &Slot| matches!(slot.seat, Seat::Empty { due } if due <= now);
         let agents_seat = self.slots.iter().find(|slot| slot.role == Role::Agent);
-        self.awaits_agent() && agents_seat.is_some_and(is_due)
+        let operation = self.operation.as_ref().filter(|_| self.awaits_agent() && agents_seat.is_some_and(is_due));
+        operation.map(Operation::patience)
     }
 
     fn awaits_agent(&self) -> bool {

@@ -365,6 +365,7 @@ impl Lifecycle {
                 member.disconnect(now + member::LINGER_MS, actions);
                 let spawned_at = member.spawned_at;
                 self.leave_slot(id);
+                self.lost_a_new_one(role, StartFailure::Disconnected(id), now, actions);
                 self.vacate(role, spawned_at, now, actions);
             }
             // The close gives it its TERM: a worker now, the agent after the workers.

@@ -43,7 +43,11 @@ impl Operation {
         Self { asked, requests, rolling, from, wanted, replaced: 0, spares_recycled: false, agent, again: None }
     }
 
-    fn patience(&self) -> Patience {
+    pub fn is_reload(&self) -> bool {
+        matches!(self.asked, Asked::Reload(_))
+    }
+
+    pub fn patience(&self) -> Patience {
         match self.asked {
             Asked::Reload(how) => how.patience,
             Asked::Scale { to: _, patience } => patience,
@@ -149,7 +153,7 @@ impl Lifecycle {
         if self.slots.iter().any(|slot| slot.stale) {
             return false;
         }
-        if matches!(operation.asked, Asked::Reload(_)) && !operation.spares_recycled {
+        if operation.is_reload() && !operation.spares_recycled {
             operation.spares_recycled = true;
             self.recycle_spares(drain_grace_ms, now, actions);
         }
@@ -228,8 +232,18 @@ impl Lifecycle {
                     Some(AgentTurn::Booting { since: _ }) => self.fail_operation(failure, now, actions),
                     Some(AgentTurn::Keep | AgentTurn::Wanted | AgentTurn::Back { after_ms: _ }) | None => {}
                 }
+                self.lost_a_new_one(member.role, failure, now, actions);
                 self.vacate(member.role, spawned_at, now, actions);
             }
+        }
+    }
+
+    /// Where a new worker is lost that has its seat already, a rolling reload goes no further: the others are good.
+    pub(super) fn lost_a_new_one(&mut self, role: Role, failure: StartFailure, now: Millis, actions: &mut Vec<Action>) {
+        let is_rolling = self.operation.as_ref().is_some_and(|operation| operation.rolling && operation.is_reload());
+        let is_new = self.slots.iter().any(|slot| slot.role == role && role != Role::Agent && !slot.stale);
+        if is_rolling && is_new && self.slots.iter().any(|slot| slot.stale) {
+            self.fail_operation(failure, now, actions);
         }
     }
 

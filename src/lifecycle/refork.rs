@@ -86,8 +86,8 @@ impl Lifecycle {
         if self.is_spawning() {
             return;
         }
-        if self.is_agents_return(now) {
-            return self.spawn_in_seat(Role::Agent, now, actions);
+        if let Some(patience) = self.agents_return(now) {
+            return self.spawn_in_seat(Role::Agent, patience.boot_grace_ms, now, actions);
         }
         let Some(role) = self.longest_due(now) else {
             self.window.waiting = false;
@@ -104,12 +104,12 @@ impl Lifecycle {
             }
             self.window.count(now);
         }
-        self.spawn_in_seat(role, now, actions);
+        self.spawn_in_seat(role, self.policy.boot_grace_ms, now, actions);
     }
 
-    fn spawn_in_seat(&mut self, role: Role, now: Millis, actions: &mut Vec<Action>) {
+    fn spawn_in_seat(&mut self, role: Role, boot_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) {
         let held = matches!(role, Role::Spare { kind: _, place: _ });
-        let member = self.new_member(role, now, self.policy.boot_grace_ms, held);
+        let member = self.new_member(role, now, boot_grace_ms, held);
         actions.push(Action::Spawn { member: member.id, role });
         if let Some(slot) = self.slot_mut(role) {
             slot.seat = Seat::Taken(member);

@@ -110,6 +110,10 @@ impl World {
         must!(role != Role::Agent || others.next().is_none(), "a second agent");
         let agents_return = role == Role::Agent
             && self.judge.operations.op.as_ref().is_some_and(|op| matches!(op.agent, AgentTurn::IsAwaited { .. }));
+        if agents_return {
+            let grace_ms = self.judge.operations.op.as_ref().map(|op| op.patience().boot_grace_ms);
+            self.judge.operations.new_agent = grace_ms.map(|grace_ms| (id, grace_ms));
+        }
         if running && !agents_return {
             while self.judge.reforks.len() > 60 {
                 self.judge.reforks.pop_front();
@@ -257,7 +261,7 @@ impl World {
                 }
             }
             Notice::BootGraceOver(id) => {
-                let so = self.boots_since(*id, self.policy.boot_grace_ms);
+                let so = self.boots_since(*id, self.boot_grace_ms(*id));
                 must!(running && so, "untrue or not in time: {notice:?}");
             }
             Notice::AgentSlow(id) => {

@@ -28,6 +28,8 @@ pub struct Op {
     wanting: Vec<Role>,
     pub nexts: Vec<Next>,
     replaced: u32,
+    /// Who took a seat.
+    seated: Vec<MemberId>,
     /// So many workers are ready at least, but for those that faults have taken.
     pub floor: usize,
     pub agent: AgentTurn,
@@ -49,6 +51,8 @@ pub struct Operations {
     pub requests: Vec<RequestId>,
     /// Those whose gate may be opened: the application passed it, or they take over.
     pub may_enter: Vec<MemberId>,
+    /// The agent that a reload has brought, and how long it may boot.
+    pub new_agent: Option<(MemberId, Millis)>,
     /// Whose place was taken, or is not wanted any more: they are to go.
     pub retired: Vec<MemberId>,
 }
@@ -88,8 +92,18 @@ impl World {
         }
         let rolling = reload.is_none_or(|how| how.rolling);
         let agent = AgentTurn::Stays;
-        self.judge.operations.op =
-            Some(Op { reload, from, to, rolling, wanting, nexts: Vec::new(), replaced: 0, floor, agent });
+        self.judge.operations.op = Some(Op {
+            reload,
+            from,
+            to,
+            rolling,
+            wanting,
+            nexts: Vec::new(),
+            replaced: 0,
+            seated: Vec::new(),
+            floor,
+            agent,
+        });
         Ok(())
     }
 
@@ -133,6 +147,7 @@ impl World {
         for next in op.nexts.extract_if(.., |next| next.ready) {
             op.wanting.retain(|role| *role != next.role);
             op.replaced += 1;
+            op.seated.push(next.id);
             let holder = Some((next.id, next.spawned_at));
             let seated = Account { role: next.role, holder, deaths: 0, due: now, told: true };
             match self.judge.accounts.iter_mut().find(|account| account.role == next.role) {
@@ -285,11 +300,18 @@ impl World {
         Ok(())
     }
 
+    /// How long this member, which no operation waits for, may boot.
+    pub fn boot_grace_ms(&self, id: MemberId) -> Millis {
+        let brought = self.judge.operations.new_agent.filter(|(agent, _)| *agent == id);
+        brought.map_or(self.policy.boot_grace_ms, |(_, grace_ms)| grace_ms)
+    }
+
     fn judge_failure(&self, failure: StartFailure, op: &Op) -> Verdict {
         let id = failure.member();
         let new = op.nexts.iter().any(|next| next.id == id);
         let agent = matches!(op.agent, AgentTurn::IsAwaited { .. });
-        must!(new || agent, "{failure:?} is about nobody of {op:?}");
+        let seated = op.rolling && op.reload.is_some() && op.seated.contains(&id) && !op.all_seated();
+        must!(new || agent || seated, "{failure:?} is about nobody of {op:?}");
         match failure {
             StartFailure::Died { member, death } => {
                 must!(self.judge.last_exit == Some((member, death)), "untrue: {failure:?}")
@@ -301,7 +323,7 @@ impl World {
                 must!(self.process(member).is_some_and(|process| !process.open), "untrue: {failure:?}");
             }
             StartFailure::NotReady(member) => {
-                let grace_ms = if new { op.patience().boot_grace_ms } else { self.policy.boot_grace_ms };
+                let grace_ms = op.patience().boot_grace_ms;
                 must!(self.boots_since(member, grace_ms), "untrue or not in time: {failure:?}");
             }
         }

@@ -3,7 +3,7 @@
 use eggctl::lifecycle::Action::{Answer, Drain, LeaveDispatch, Notice, OpenGate, Terminate};
 use eggctl::lifecycle::Notice as N;
 use eggctl::lifecycle::{
-    Action, Death, Event, Outcome, Policy, Refusal, ReloadHow, RequestId, Role, StartFailure, Wanted,
+    Action, Death, Event, Outcome, Patience, Policy, Refusal, ReloadHow, RequestId, Role, StartFailure, Wanted,
 };
 
 use super::{AGENT, NOTHING, SIGKILL, Stage, died, nth, policy, refork, spawn, worker};
@@ -138,6 +138,30 @@ fn the_agent_goes_when_the_old_workers_have_gone_and_the_receipt_says_how_long_t
     assert_eq!(goes(&mut stage, 1), [Notice(N::Left(nth(1))), spawn(6, AGENT)]);
     stage.pass(400);
     assert_eq!(stage.ready(6), over(7, reloaded(2, false, Some(500))));
+}
+
+#[test]
+fn a_new_agent_that_hangs_has_the_reloads_patience() {
+    let mut stage = Stage::running(policy(true, 1));
+    let patience = Patience { boot_grace_ms: 2_000, ..super::PATIENCE };
+    reload(&mut stage, 7, ReloadHow { agent: true, patience, ..GENERATION });
+    at_gate(&mut stage, 3);
+    stage.ready(3);
+    goes(&mut stage, 2);
+    assert_eq!(goes(&mut stage, 1).last(), Some(&spawn(4, AGENT)));
+    let failed = Outcome::Failed { failure: StartFailure::NotReady(nth(4)), replaced: 1 };
+    assert!(stage.pass(2_000).contains(&Answer { request: RequestId(7), outcome: failed }));
+}
+
+#[test]
+fn a_rolling_reload_goes_no_further_when_a_new_one_dies_in_its_seat() {
+    let mut stage = Stage::running(policy(false, 3));
+    reload(&mut stage, 7, ReloadHow { batch: Some(1), ..ROLLING });
+    stage.ready(4);
+    let failure = StartFailure::Died { member: nth(4), death: SIGKILL };
+    let failed = Outcome::Failed { failure, replaced: 1 };
+    assert!(stage.dies(4, SIGKILL).contains(&Answer { request: RequestId(7), outcome: failed }));
+    assert!(stage.lifecycle.is_ready(nth(2)) && stage.lifecycle.is_ready(nth(3)));
 }
 
 #[test]
