@@ -100,8 +100,8 @@ fn an_application_that_passes_the_gate_is_reloaded_worker_by_worker() {
         world.expect_in_log(" INFO ");
         world.expect_in_log("listened without asking");
         let port = world.port();
-        let script = "require('http').createServer((q, a) => a.end('{}')).listen(process.env.PORT, () => 0);\
-                      process.send({ action: 'app-start' });";
+        let script = "process.send({ action: 'app-start' });\
+                      require('http').createServer((q, a) => a.end('{}')).listen(process.env.PORT);";
         let application = world.directory("app", &[("app.js", script), ("package.json", "{\"name\":\"app\"}")]);
         let flags = ["start", "--daemon", "--title=svc", "--workers=2", &format!("--port={port}")];
         world.eggctl(&flags).arg(&application).run().exits(0);
