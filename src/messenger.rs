@@ -68,7 +68,7 @@ pub fn route(sender: Sender, envelope: &Envelope<'_>, master_pid: u32, agent_pid
         };
         return Route { receiver, from, to };
     }
-    let (receiver, to) = match envelope.to.as_deref().filter(|to| !to.is_empty()).unwrap_or(default) {
+    let (receiver, to) = match addressed(envelope).unwrap_or(default) {
         "master" => (Receiver::Master, "master"),
         "parent" => (Receiver::Parent, "parent"),
         "agent" => (Receiver::Agent, "agent"),
@@ -76,6 +76,19 @@ pub fn route(sender: Sender, envelope: &Envelope<'_>, master_pid: u32, agent_pid
         _ => (Receiver::Nobody, ""),
     };
     Route { receiver, from, to }
+}
+
+/// May a message be a member's word about itself to the master (that it is ready, where it listens)? It is bound for the
+/// master, as Egg's members say it, or names nobody at all, as a plain Node application may. One to others is theirs alone.
+#[must_use]
+pub fn may_be_for_the_master(route: Route, envelope: &Envelope<'_>) -> bool {
+    let names_nobody = addressed(envelope).is_none() && envelope.receiver_pid.or(envelope.receiver_worker_id).is_none();
+    route.receiver == Receiver::Master || names_nobody
+}
+
+/// `to`; an empty one counts as absent.
+fn addressed<'a>(envelope: &'a Envelope<'_>) -> Option<&'a str> {
+    envelope.to.as_deref().filter(|to| !to.is_empty())
 }
 
 #[cfg(test)]
@@ -145,6 +158,30 @@ mod tests {
     fn without_an_agent_its_old_pid_is_a_worker_nobody_has() {
         assert_eq!(routed(Sender::Worker, r#"{"receiverPid":"101"}"#, None), (WorkerPid(101), "app", "app"));
         assert_eq!(routed(Sender::Worker, r#"{"to":"agent"}"#, None), (Agent, "app", "agent"));
+    }
+
+    #[test]
+    fn a_members_word_about_itself_is_for_the_master_unless_it_is_addressed_to_others() {
+        for (line, expected) in [
+            (r#"{"action":"app-start"}"#, true),
+            (r#""agent-start""#, true),
+            (r#"{"action":"app-start","to":""}"#, true),
+            (r#"{"action":"app-start","to":"master"}"#, true),
+            (r#"{"action":"app-start","to":"app","receiverPid":"100"}"#, true),
+            (r#"{"action":"app-start","to":"app"}"#, false),
+            (r#"{"action":"app-start","to":"agent"}"#, false),
+            (r#"{"action":"app-start","to":"parent"}"#, false),
+            (r#"{"action":"app-start","to":"everybody"}"#, false),
+            (r#"{"action":"app-start","receiverPid":"102"}"#, false),
+            (r#"{"action":"app-start","to":"master","receiverPid":"102"}"#, false),
+            (r#"{"action":"app-start","receiverWorkerId":"101"}"#, false),
+        ] {
+            let Inbound::User(envelope) = read(line.as_bytes()) else { panic!("{line} is no user message") };
+            for sender in [Sender::Agent, Sender::Worker] {
+                let route = route(sender, &envelope, MASTER, Some(AGENT));
+                assert_eq!(may_be_for_the_master(route, &envelope), expected, "{line} by {sender:?}");
+            }
+        }
     }
 
     #[test]

@@ -50,6 +50,19 @@ fn a_message_to_app_reaches_every_worker() {
 }
 
 #[test]
+fn a_word_of_readiness_to_others_is_a_message_like_any_other() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        send(port, r#"{"action":"app-start","to":"app"}"#);
+        eventually("both workers have it", || got(world, "worker", "app-start").len() == 2);
+        send(port, r#"{"action":"app-start","to":"agent"}"#);
+        eventually("the agent has it", || got(world, "agent", "app-start").len() == 1);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_string_is_an_action() {
     world(|world| {
         let port = world.port();

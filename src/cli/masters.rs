@@ -11,6 +11,8 @@ use crate::options::Title;
 use crate::state::{COOKIE, Directory, Holder, Record};
 use crate::sys::proc::{self, Reader};
 
+use super::node_line::{file_name, is_start_cluster, script};
+
 /// How long a master may take to close when nobody has written it down, in milliseconds: Egg's two defaults of 5 s.
 const USUAL_CLOSE_GRACE_MS: u64 = 10_000;
 
@@ -244,39 +246,6 @@ impl Master {
             base_dir,
         })
     }
-}
-
-/// The script that node runs, behind its own flags and their values.
-pub fn script<'a>(first: &'a [u8], arguments: &mut impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
-    let mut argument = first;
-    while argument.starts_with(b"-") {
-        match argument {
-            // There is no script: what follows are its arguments.
-            b"-" | b"-e" | b"--eval" | b"-p" | b"--print" | b"-pe" => return None,
-            b"-r"
-            | b"--require"
-            | b"--import"
-            | b"--loader"
-            | b"--experimental-loader"
-            | b"-C"
-            | b"--conditions"
-            | b"--env-file"
-            | b"--inspect-port"
-            | b"--title" => drop(arguments.next()?),
-            _ => {}
-        }
-        argument = arguments.next()?;
-    }
-    Some(argument)
-}
-
-/// egg-scripts 2 and 3 have `lib/start-cluster`, 4 and 5 have the others.
-pub fn is_start_cluster(path: &[u8]) -> bool {
-    matches!(file_name(path), b"start-cluster" | b"start-cluster.js" | b"start-cluster.cjs" | b"start-cluster.mjs")
-}
-
-fn file_name(path: &[u8]) -> &[u8] {
-    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
 }
 
 #[cfg(test)]

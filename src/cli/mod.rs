@@ -4,6 +4,7 @@ mod choice;
 mod ending;
 mod logs;
 mod masters;
+mod node_line;
 mod reload;
 mod restart;
 mod running;

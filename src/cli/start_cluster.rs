@@ -11,7 +11,7 @@ use crate::error::{Exit, Failure};
 use crate::options::{self, StartCluster};
 use crate::sys::crossing;
 
-use super::{masters, start};
+use super::{node_line, start};
 
 /// How a parent may want the messages framed: JSON is one of two.
 const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
@@ -21,7 +21,7 @@ const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
 pub fn typed() -> Option<StartCluster> {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let mut rest = arguments.iter().map(|argument| argument.as_bytes());
-    masters::script(rest.next()?, &mut rest).filter(|script| masters::is_start_cluster(script))?;
+    node_line::script(rest.next()?, &mut rest).filter(|script| node_line::is_start_cluster(script))?;
     let behind: Vec<OsString> = rest.map(|argument| OsString::from_vec(argument.to_vec())).collect();
     let script_at = arguments.len() - behind.len() - 1;
     // `--` ends node's flags: the members have one more before their script.

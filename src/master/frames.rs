@@ -204,22 +204,14 @@ impl Master {
 
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
-        if app::ready_by_message(&self.carried.options, role, envelope.action.as_deref()) {
-            // Its own word may come before Node's of the same server; where it listens without asking, that never comes.
-            if let Some(listening) = inbound::listens_at(envelope) {
-                self.learn_address(&listening);
-            }
-            return self.ready(from);
-        }
         let sender = match role {
             Role::Agent => Sender::Agent,
             Role::Worker { .. } | Role::Spare { .. } => Sender::Worker,
         };
-        if sender == Sender::Worker && envelope.action.as_deref() == Some("realport") && self.carried.options.is_egg() {
-            self.carried.real_port = inbound::real_port(envelope);
+        let route = self.route(sender, envelope);
+        if messenger::may_be_for_the_master(route, envelope) && self.take_word(from, role, envelope) {
             return;
         }
-        let route = self.route(sender, envelope);
         let claims = envelope.action.as_deref().is_some_and(|action| ONLY_THE_MASTER_SAYS.contains(&action));
         if route.receiver == Receiver::Parent && claims {
             return self.warn(Often::Forged, from, "sent what only the master says to the parent: dropped");
@@ -231,6 +223,24 @@ impl Master {
             return self.warn(Often::Nobody, from, "sent a message to nobody: dropped");
         }
         self.relay(route, envelope);
+    }
+
+    /// A member's word about itself: that it is ready, or where Egg's workers listen. Is it one?
+    fn take_word(&mut self, from: MemberId, role: Role, envelope: &Envelope<'_>) -> bool {
+        let action = envelope.action.as_deref();
+        if app::ready_by_message(&self.carried.options, role, action) {
+            // Its own word may come before Node's of the same server; where it listens without asking, that never comes.
+            if let Some(listening) = inbound::listens_at(envelope) {
+                self.learn_address(&listening);
+            }
+            self.ready(from);
+            return true;
+        }
+        let tells_port = action == Some("realport") && role != Role::Agent && self.carried.options.is_egg();
+        if tells_port {
+            self.carried.real_port = inbound::real_port(envelope);
+        }
+        tells_port
     }
 
     /// Egg's own word for it (its development plugin sends it when a file has changed): worker by worker, and in development

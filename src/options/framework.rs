@@ -1,6 +1,7 @@
 //! Egg's framework: is there one, where it is, and which files its members run. The rules are egg-utils' (where a
 //! framework is) and Node's (where a package finds another).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,32 +111,61 @@ impl Family {
     }
 }
 
-/// The real directory of the package that runs the framework's members.
+/// The real directory of the package that runs the framework's members, and what it makes of them.
 ///
-/// A framework that is not Egg itself stands on an `egg` that it finds upward from its real place (its own, a sibling in
-/// pnpm's store, or the application's). The dependencies of the first of the two that names a cluster package decide; a
-/// directory that names nothing (a framework in the application's own tree) takes what it finds.
+/// It is what the framework stands on that decides (see [`named_from`]); where that chain names nothing, what an `egg`
+/// stands on that it finds upward from its real place; a directory that names nothing at all (a framework in the
+/// application's own tree) takes what it finds.
 fn cluster_of(framework: &Path) -> Result<(PathBuf, Family), Failure> {
     let real = |path: &Path| fs::canonicalize(path).map_err(|error| Failure::unreadable(path, &error));
     let own = real(framework)?;
     let egg = upward(&own, EGG).map(|egg| real(&egg)).transpose()?;
-    for dir in std::iter::once(&own).chain(egg.as_ref()) {
-        let Some(package) = Package::read(dir)? else { continue };
-        let mut named = Family::ALL.into_iter().filter(|family| package.depends_on(family.package()));
-        match (named.next(), named.next()) {
-            (None, _) => {}
-            (Some(_), Some(_)) => return Err(Failure::two_clusters(framework)),
-            (Some(family), None) => {
-                let found = upward(dir, family.package()).ok_or_else(|| Failure::no_cluster(family.package(), dir))?;
-                return Ok((real(&found)?, family));
-            }
+    for root in std::iter::once(&own).chain(egg.as_ref()) {
+        if let Some((dir, family)) = named_from(root, framework)? {
+            let found = upward(&dir, family.package()).ok_or_else(|| Failure::no_cluster(family.package(), &dir))?;
+            return Ok((real(&found)?, family));
         }
     }
-    let mut found = Family::ALL.into_iter().filter_map(|family| Some((upward(&own, family.package())?, family)));
+    let found = Family::ALL.into_iter().filter_map(|family| Some((upward(&own, family.package())?, family)));
+    match the_one(found, framework)? {
+        Some((path, family)) => Ok((real(&path)?, family)),
+        None => Err(Failure::no_cluster("egg-cluster or @eggjs/cluster", &own)),
+    }
+}
+
+/// Who names a cluster package, and which: the root, else the nearest of those that it leads to, as Node's `require`
+/// goes: level by level, each package found upward from the real place of the one that declares it, `egg` before the
+/// others of its level. The root's peers count, as somebody has to install them with it; a dependency's peers do not,
+/// since a plugin's are the application's business. One that is not installed, or not to be read, is passed over.
+fn named_from(root: &Path, framework: &Path) -> Result<Option<(PathBuf, Family)>, Failure> {
+    let mut seen = BTreeSet::new();
+    let mut level = vec![root.to_owned()];
+    while !level.is_empty() {
+        let mut below = Vec::new();
+        for dir in level {
+            if !seen.insert(dir.clone()) {
+                continue;
+            }
+            let Ok(Some(package)) = Package::read(&dir) else { continue };
+            let needed: Vec<&str> = package.needed(dir == root).collect();
+            let named = Family::ALL.into_iter().filter(|family| needed.contains(&family.package()));
+            if let Some(family) = the_one(named, framework)? {
+                return Ok(Some((dir, family)));
+            }
+            let found = needed.iter().filter_map(|name| Some((*name != EGG, upward(&dir, name)?)));
+            below.extend(found.filter_map(|(is_other, path)| Some((is_other, fs::canonicalize(path).ok()?))));
+        }
+        below.sort_by_key(|(is_other, _)| *is_other);
+        level = below.into_iter().map(|(_, dir)| dir).collect();
+    }
+    Ok(None)
+}
+
+/// The only one, if there is any; two are one too many for the framework.
+fn the_one<T>(mut found: impl Iterator<Item = T>, framework: &Path) -> Result<Option<T>, Failure> {
     match (found.next(), found.next()) {
-        (None, _) => Err(Failure::no_cluster("egg-cluster or @eggjs/cluster", &own)),
         (Some(_), Some(_)) => Err(Failure::two_clusters(framework)),
-        (Some((path, family)), None) => Ok((real(&path)?, family)),
+        (one, _) => Ok(one),
     }
 }
 

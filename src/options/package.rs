@@ -98,9 +98,14 @@ impl Package {
     /// Is `name` among what has to be installed with it?
     #[must_use]
     pub fn depends_on(&self, name: &str) -> bool {
-        ["dependencies", "peerDependencies"]
-            .iter()
-            .any(|list| self.fields.get(*list).and_then(|list| list.get(name)).is_some())
+        self.needed(true).any(|needed| needed == name)
+    }
+
+    /// The packages that it depends on, and, if that is asked for, those that it expects beside itself.
+    pub fn needed(&self, with_peers: bool) -> impl Iterator<Item = &str> {
+        let lists = if with_peers { &["dependencies", "peerDependencies"][..] } else { &["dependencies"] };
+        let lists = lists.iter().filter_map(|list| self.fields.get(*list)?.as_object());
+        lists.flat_map(Map::keys).map(String::as_str)
     }
 
     /// What is told of a field that is not what it should be.

@@ -1,6 +1,6 @@
 //! Egg applications: which they are, what their members run, and what the members are told.
 
-use std::os::unix::fs::symlink;
+mod framework;
 
 use super::*;
 use crate::error::Exit;
@@ -192,74 +192,6 @@ fn what_is_not_found_is_told_in_egg_scripts_words() {
     let around = Surroundings { cwd: scratch.path("svc"), ..scratch.around() };
     let told = resolve(&start_flags(&["--framework=yolk"]), &around).unwrap_err().to_string();
     assert_eq!(told, format!("yolk is not found in {near}"));
-}
-
-#[test]
-fn a_framework_over_egg_runs_by_the_egg_that_it_stands_on() {
-    // Where the framework is, where its egg is, and where another egg lies in wait.
-    for (framework, below, other) in [
-        ("svc/node_modules/yolk", "svc/node_modules", None),
-        ("svc/node_modules/yolk", "svc/node_modules/yolk/node_modules", Some("svc/node_modules")),
-        ("svc/node_modules/@team/yolk", "svc/node_modules/@team/yolk/node_modules", Some("svc/node_modules")),
-        ("frameworks/yolk", "frameworks/node_modules", Some("svc/node_modules")),
-        ("svc/node_modules/yolk", "node_modules", Some("svc/node_modules/node_modules")),
-    ] {
-        let scratch = Scratch::with_application();
-        scratch.write(&format!("{framework}/package.json"), r#"{"name":"yolk","version":"7.0.0"}"#);
-        scratch.three(below);
-        other.into_iter().for_each(|other| scratch.four(other));
-        let options = scratch.start(&["--framework", &scratch.text(framework)], &[]).unwrap();
-        let found = egg(&options);
-        assert_eq!((found.name.as_str(), found.version.as_str(), found.family), ("yolk", "7.0.0", Family::Three));
-        assert_eq!(found.worker, scratch.path(below).join("egg-cluster/lib/app_worker.js"));
-        assert_eq!(found.framework, scratch.path(framework));
-    }
-}
-
-#[test]
-fn links_lead_to_the_files_and_the_framework_keeps_its_own_name() {
-    // pnpm: node_modules/egg is a link into a store where egg and egg-cluster lie side by side, the latter a link again.
-    let scratch = Scratch::with_application();
-    let store = "svc/node_modules/.pnpm";
-    scratch.write(
-        &format!("{store}/egg@3/node_modules/egg/package.json"),
-        r#"{"name":"egg","dependencies":{"egg-cluster":"2"}}"#,
-    );
-    scratch.cluster_three(&format!("{store}/egg-cluster@2/node_modules"));
-    let cluster = scratch.path(store).join("egg-cluster@2/node_modules/egg-cluster");
-    symlink(&cluster, scratch.path(store).join("egg@3/node_modules/egg-cluster")).unwrap();
-    symlink(".pnpm/egg@3/node_modules/egg", scratch.path("svc/node_modules/egg")).unwrap();
-    let found = egg(&scratch.start(&[], &[]).unwrap());
-    assert_eq!(found.framework, scratch.path("svc/node_modules/egg"));
-    assert_eq!(found.agent, cluster.join("lib/agent_worker.js"));
-    assert_eq!(found.version, "", "it has none");
-}
-
-#[test]
-fn two_cluster_packages_or_none_are_a_failure_and_a_dependency_decides() {
-    let scratch = Scratch::with_application();
-    let framework = scratch.text("yolk");
-    let flag = format!("--framework={framework}");
-    scratch.write("yolk/package.json", r#"{"name":"yolk"}"#);
-    let told = scratch.fails(&[&flag]);
-    assert!(
-        told.starts_with(&format!("egg-cluster or @eggjs/cluster is not found from `{framework}` upward")),
-        "{told}"
-    );
-    scratch.cluster_three("node_modules");
-    scratch.cluster_four("node_modules", &["dist"]);
-    let two = format!("`{framework}` can run by egg-cluster and by @eggjs/cluster");
-    assert_eq!(scratch.fails(&[&flag]), two);
-    for (list, family) in [(r#""egg-cluster":"2""#, Family::Three), (r#""@eggjs/cluster":"3""#, Family::Four)] {
-        scratch.write("yolk/package.json", &format!(r#"{{"peerDependencies":{{{list}}}}}"#));
-        assert_eq!(egg(&scratch.start(&[&flag], &[]).unwrap()).family, family, "{list}");
-    }
-    scratch.write("yolk/package.json", r#"{"dependencies":{"egg-cluster":"2","@eggjs/cluster":"3"}}"#);
-    assert_eq!(scratch.fails(&[&flag]), two);
-    fs::remove_dir_all(scratch.path("node_modules/egg-cluster")).unwrap();
-    scratch.write("yolk/package.json", r#"{"dependencies":{"egg-cluster":"2"}}"#);
-    let told = scratch.fails(&[&flag]);
-    assert!(told.starts_with(&format!("egg-cluster is not found from `{framework}` upward")), "{told}");
 }
 
 #[test]
