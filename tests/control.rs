@@ -203,6 +203,22 @@ fn a_restart_that_cannot_work_stops_nothing() {
 }
 
 #[test]
+fn a_restart_from_a_directory_that_has_gone_stops_nothing_and_names_it() {
+    world(|world| {
+        let (port, release) = (world.port(), world.work().join("release-7"));
+        fs::create_dir(&release).unwrap();
+        world.start("svc", port).cwd(&release).run().exits(0);
+        let before = world.master("svc");
+        fs::remove_dir(&release).unwrap();
+        let outcome = world.eggctl(&["restart", "--title=svc"]).run();
+        outcome.fails(1).says("release-7").says("eggctl stop --title=svc").does_not_say("stopping");
+        assert_eq!(world.master("svc"), before);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn an_application_in_the_foreground_is_not_restarted_behind_its_supervisors_back() {
     world(|world| {
         let foreground = world.foreground("svc", world.port()).spawn();

@@ -1,6 +1,8 @@
 //! What can go wrong with an application that runs: it is not there, cannot be asked, or cannot be stopped.
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 
 use super::{Exit, Failure};
 
@@ -33,6 +35,15 @@ impl Failure {
         Failure::new(Exit::Failed, format!("{title} runs in the foreground"))
             .because(format!("who started master {pid} would lose it"))
             .hint("restart it there, or reload it: `eggctl reload`")
+    }
+
+    /// The directory that it was started in has gone, or is closed: it would not start there again.
+    #[must_use]
+    pub fn cannot_restart_in(title: &str, directory: &Path, why: &io::Error) -> Self {
+        let directory = directory.display();
+        Failure::new(Exit::Failed, format!("{title} cannot be started again in `{directory}`")).because(why).hint(
+            format!("nothing is stopped; `eggctl stop --title={title}`, then `eggctl start` from where it lives now"),
+        )
     }
 }
 
