@@ -219,6 +219,35 @@ fn a_restart_from_a_directory_that_has_gone_stops_nothing_and_names_it() {
 }
 
 #[test]
+fn a_restart_whose_logs_cannot_be_written_stops_nothing_and_makes_nothing() {
+    world(|world| {
+        let (port, work) = (world.port(), world.work());
+        let (new, others) = (work.join("new/out.log"), work.join("others.log"));
+        std::os::unix::fs::symlink(&others, work.join("link.log")).unwrap();
+        world.start("svc", port).run().exits(0);
+        world.start("other", world.port()).arg(format!("--stdout={}", others.display())).run().exits(0);
+        let before = world.master("svc");
+        let restart = |stdout: &str, stderr: &str| {
+            let logs = [format!("--stdout={stdout}"), format!("--stderr={stderr}")];
+            world.eggctl(&["restart", "--title=svc"]).args(logs).run()
+        };
+        let (new, others) = (new.to_str().unwrap(), others.to_str().unwrap());
+        let (link, directory) = (work.join("link.log"), work.to_str().unwrap());
+        for [stdout, stderr] in [[directory, new], [new, "/proc/x"], [new, link.to_str().unwrap()], [new, others]] {
+            restart(stdout, stderr).fails(1).says("cannot write the log").does_not_say("stopping");
+        }
+        assert!(!work.join("new").exists(), "what was tried is taken away again");
+        assert_eq!(world.master("svc"), before);
+        assert_eq!(http::get(port, "/").status, 200);
+        // The second time they are there, and the application that is to be stopped writes them.
+        restart(new, &format!("{new}.err")).exits(0);
+        restart(new, &format!("{new}.err")).exits(0);
+        world.stop("svc");
+        world.stop("other");
+    });
+}
+
+#[test]
 fn an_application_in_the_foreground_is_not_restarted_behind_its_supervisors_back() {
     world(|world| {
         let foreground = world.foreground("svc", world.port()).spawn();

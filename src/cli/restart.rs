@@ -11,7 +11,8 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 
 use super::choice::shown;
-use super::{running, start, stop};
+use super::start::{self, log_files};
+use super::{running, stop};
 use crate::error::{Exit, Failure};
 use crate::options::flags::{self, RestartFlags, StopFlags};
 use crate::options::{self, Surroundings};
@@ -63,5 +64,5 @@ fn enterable(directory: &Path) -> io::Result<()> {
 
 /// Would it start? Asked before anything is stopped.
 fn check(arguments: &[OsString], around: &Surroundings) -> Result<(), Failure> {
-    options::resolve(&flags::parse_start(arguments)?, around).map(drop)
+    log_files::check(&options::resolve(&flags::parse_start(arguments)?, around)?)
 }
