@@ -248,6 +248,17 @@ fn a_restart_whose_logs_cannot_be_written_stops_nothing_and_makes_nothing() {
 }
 
 #[test]
+fn a_state_directory_that_may_not_be_read_is_not_permitted() {
+    world(|world| {
+        if world.has_other_users() {
+            world.start("svc", world.port()).run().exits(0);
+            world.eggctl(&["wait", "--title=svc"]).cwd("/").user(65534).run().fails(4).says("cannot use");
+            world.stop("svc");
+        }
+    });
+}
+
+#[test]
 fn an_application_in_the_foreground_is_not_restarted_behind_its_supervisors_back() {
     world(|world| {
         let foreground = world.foreground("svc", world.port()).spawn();

@@ -289,7 +289,8 @@ impl Failure {
     /// A file of the state directory, or the directory, cannot be used.
     #[must_use]
     pub fn state(path: &Path, error: &io::Error) -> Self {
-        Failure::new(Exit::Failed, format!("cannot use `{}`", path.display())).because(error)
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Failed };
+        Failure::new(exit, format!("cannot use `{}`", path.display())).because(error)
     }
 
     /// The state directory could have been made, or could be changed, by somebody else.
