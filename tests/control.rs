@@ -248,6 +248,29 @@ fn a_restart_whose_logs_cannot_be_written_stops_nothing_and_makes_nothing() {
 }
 
 #[test]
+fn seventeen_who_wait_are_told_so_and_keep_no_operation_from_being_begun() {
+    world(|world| {
+        world.expect_in_log("");
+        world.start("svc", world.port()).run().exits(0);
+        let waits = || {
+            let mut stream = UnixStream::connect(socket(world)).unwrap();
+            stream.write_all(b"{\"eggctl\":1,\"wait\":\"reloaded\"}\n").unwrap();
+            stream
+        };
+        let waiting: Vec<UnixStream> = (0..16).map(|_| waits()).collect();
+        world.eggctl(&["wait", "--for=reloaded", "--timeout=5000"]).run().fails(1).says("16 others wait");
+        world.eggctl(&["scale", "3"]).run().exits(0);
+        world.eggctl(&["reload"]).run().exits(0);
+        for stream in waiting {
+            let last = BufReader::new(stream).lines().last().unwrap().unwrap();
+            assert!(last.contains("\"done\""), "{last}");
+        }
+        world.eggctl(&["wait"]).run().exits(0);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_state_directory_that_may_not_be_read_is_not_permitted() {
     world(|world| {
         if world.has_other_users() {

@@ -20,8 +20,9 @@ use super::notices::{Level, Often};
 use super::poll::{Interest, Poll, Source};
 use super::{Carried, Master, outcomes};
 
-/// More clients than this have no business at once: the longest silent one is let go for a new one.
-const MOST_CLIENTS: usize = 16;
+/// More clients of one kind (silent, waiting, with an operation) have no business at once. The longest silent one is let go
+/// for a new one; the others are told.
+const MOST_OF_A_KIND: usize = 16;
 
 /// The socket and its clients.
 #[derive(Debug, Default)]
@@ -43,8 +44,37 @@ pub struct Control {
 struct Waiting {
     client: Client,
     wants: Wants,
+    /// What it has asked for.
+    kind: Kind,
     since_ms: u64,
     watched: Interest,
+}
+
+/// What a client has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing yet.
+    Silent,
+    /// To be told when something is so.
+    Wait,
+    Reload,
+    Scale,
+}
+
+impl Kind {
+    fn of(request: &Request) -> Kind {
+        match request {
+            Request::Reload(_) => Kind::Reload,
+            Request::Scale(_) => Kind::Scale,
+            Request::Wait(_) => Kind::Wait,
+        }
+    }
+
+    /// Operations are bounded together, apart from the others: who only waits keeps none from being begun.
+    fn is_bounded_with(self, other: Kind) -> bool {
+        let is_operation = |kind| matches!(kind, Kind::Reload | Kind::Scale);
+        self == other || is_operation(self) && is_operation(other)
+    }
 }
 
 /// What a client waits for.
@@ -78,19 +108,22 @@ impl Control {
         if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        if self.clients.len() >= MOST_CLIENTS {
-            let silent = self.clients.iter().find(|(_, one)| one.wants == Wants::Nothing).map(|(number, _)| *number);
-            match silent {
-                Some(number) => self.let_go(number, poll),
-                None => return Err(io::ErrorKind::ResourceBusy.into()),
-            }
+        if self.are_too_many(Kind::Silent) {
+            let silent = self.clients.iter().find(|(_, one)| one.kind == Kind::Silent).map(|(number, _)| *number);
+            silent.into_iter().for_each(|number| self.let_go(number, poll));
         }
         let client = Client::new(stream)?;
         self.last = self.last.wrapping_add(1).max(1);
         poll.add(&client, Source::Client(self.last), Interest::Read)?;
-        let (wants, since_ms, watched) = (Wants::Nothing, clock::monotonic_ms(), Interest::Read);
-        self.clients.insert(self.last, Waiting { client, wants, since_ms, watched });
+        let (wants, kind) = (Wants::Nothing, Kind::Silent);
+        let (since_ms, watched) = (clock::monotonic_ms(), Interest::Read);
+        self.clients.insert(self.last, Waiting { client, wants, kind, since_ms, watched });
         Ok(())
+    }
+
+    /// Are there as many of this kind as there may be?
+    fn are_too_many(&self, kind: Kind) -> bool {
+        self.clients.values().filter(|one| one.kind.is_bounded_with(kind)).count() >= MOST_OF_A_KIND
     }
 
     fn let_go(&mut self, number: u32, poll: &Poll) {
@@ -170,13 +203,17 @@ impl Master {
     }
 
     fn take_request(&mut self, number: u32, request: Request) {
+        let kind = Kind::of(&request);
+        if self.control.are_too_many(kind) {
+            return self.control.answer(number, &Answer::Refused(outcomes::too_many(MOST_OF_A_KIND)));
+        }
         let wants = match &request {
             Request::Reload(_) | Request::Scale(_) => Wants::Outcome,
             Request::Wait(Until::Ready) => Wants::Ready,
             Request::Wait(Until::Reloaded) => Wants::NextReload,
         };
         if let Some(one) = self.control.clients.get_mut(&number) {
-            (one.wants, one.since_ms) = (wants, clock::monotonic_ms());
+            (one.wants, one.kind, one.since_ms) = (wants, kind, clock::monotonic_ms());
         }
         if self.carried.lifecycle.operation().is_none() {
             (self.control.left, self.control.killed) = (0, 0);

@@ -63,6 +63,18 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
     Some(Refusal { exit: exit as u8, what, why: vec![why], beside: None, hint })
 }
 
+/// Too many wait for an answer already.
+#[must_use]
+pub fn too_many(others: usize) -> Refusal {
+    Refusal {
+        exit: Exit::Failed as u8,
+        what: "it was not begun".to_owned(),
+        why: vec![format!("{others} others wait for such an answer already")],
+        beside: None,
+        hint: Some("end some of those commands, or ask again later".to_owned()),
+    }
+}
+
 /// Why members did not come up.
 #[must_use]
 pub fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> String {
