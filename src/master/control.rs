@@ -250,6 +250,12 @@ impl Master {
         if let Some(before) = self.control.before.take_if(|_| !succeeded) {
             self.carried.options = *before;
         }
+        let is_scale = self.control.clients.get(&request.0).is_some_and(|one| one.kind == Kind::Scale);
+        let outcome = match outcome {
+            // What a scale had added before has gone again.
+            Outcome::Failed { failure, replaced: _ } if is_scale => Outcome::Failed { failure, replaced: 0 },
+            outcome => outcome,
+        };
         let Carried { members, .. } = &self.carried;
         let answer = match (outcomes::receipt(outcome), outcomes::refusal(outcome, members, &self.seen)) {
             (Some(done), _) => Answer::Done(self.completed(request, done)),
