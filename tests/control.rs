@@ -271,6 +271,19 @@ fn seventeen_who_wait_are_told_so_and_keep_no_operation_from_being_begun() {
 }
 
 #[test]
+fn wait_says_who_is_not_ready_in_time() {
+    world(|world| {
+        world.expect_in_log("");
+        let start = world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "2").spawn();
+        eventually("one serves, one hangs", || world.boots("worker") == 2 && world.events_of("listening").len() == 1);
+        let outcome = world.eggctl(&["wait", "--title=svc", "--timeout=1500"]).run();
+        outcome.fails(1).says("not ready within 1.5 s: worker ").says("workers ready 1/2");
+        world.stop("svc");
+        start.finish();
+    });
+}
+
+#[test]
 fn a_state_directory_that_may_not_be_read_is_not_permitted() {
     world(|world| {
         if world.has_other_users() {

@@ -9,9 +9,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::control::server::{Client, Heard};
-use crate::control::{Answer, Receipt, Refusal, Reload, Request, Scale, Until};
+use crate::control::{Answer, Progress, Receipt, Refusal, Reload, Request, Scale, Until};
 use crate::error::Exit;
-use crate::lifecycle::{self, Asked, Event, Outcome, Patience, Phase, ReloadHow, RequestId, Standing, Wanted};
+use crate::lifecycle::{Asked, Event, Outcome, Patience, Phase, ReloadHow, RequestId, Standing, Wanted};
 use crate::options::Options;
 use crate::state::Directory;
 use crate::sys::{clock, descriptors};
@@ -31,8 +31,6 @@ pub struct Control {
     clients: BTreeMap<u32, Waiting>,
     /// The number of the newest client; [`RequestId::NOBODY`] is none.
     last: u32,
-    /// What was told last of the operation under way.
-    told: Option<lifecycle::Progress>,
     /// The options of the members before the reload that is under way: they come back if it fails.
     before: Option<Box<Options>>,
     /// Members that have left, and been killed, since the operation began.
@@ -46,6 +44,8 @@ struct Waiting {
     wants: Wants,
     /// What it has asked for.
     kind: Kind,
+    /// The last news that it was told.
+    heard: Option<Progress>,
     since_ms: u64,
     watched: Interest,
 }
@@ -115,9 +115,9 @@ impl Control {
         let client = Client::new(stream)?;
         self.last = self.last.wrapping_add(1).max(1);
         poll.add(&client, Source::Client(self.last), Interest::Read)?;
-        let (wants, kind) = (Wants::Nothing, Kind::Silent);
+        let (wants, kind, heard) = (Wants::Nothing, Kind::Silent, None);
         let (since_ms, watched) = (clock::monotonic_ms(), Interest::Read);
-        self.clients.insert(self.last, Waiting { client, wants, kind, since_ms, watched });
+        self.clients.insert(self.last, Waiting { client, wants, kind, heard, since_ms, watched });
         Ok(())
     }
 
@@ -135,6 +135,14 @@ impl Control {
     fn answer(&mut self, number: u32, answer: &Answer) {
         if let Some(one) = self.clients.get_mut(&number) {
             one.client.answer(answer);
+        }
+    }
+
+    /// News for those who want this and have not heard them.
+    fn tell(&mut self, wants: Wants, news: &Progress) {
+        for one in self.clients.values_mut().filter(|one| one.wants == wants && one.heard.as_ref() != Some(news)) {
+            one.client.answer(&Answer::Progress(news.clone()));
+            one.heard = Some(news.clone());
         }
     }
 
@@ -309,24 +317,16 @@ impl Master {
     }
 
     fn tell_operation(&mut self) {
-        let progress = self.carried.lifecycle.progress();
-        if progress == self.control.told {
-            return;
-        }
-        self.control.told = progress;
-        if let Some(progress) = progress {
-            let news = Answer::Progress(outcomes::progress(&progress));
-            for number in self.control.wanting(Wants::Outcome) {
-                self.control.answer(number, &news);
-            }
+        if let Some(progress) = self.carried.lifecycle.progress() {
+            self.control.tell(Wants::Outcome, &outcomes::progress(&progress));
         }
     }
 
     fn tell_ready(&mut self) {
         let lifecycle = &self.carried.lifecycle;
         let answer = match lifecycle.phase() {
-            Phase::New | Phase::Starting => return,
-            Phase::Running if lifecycle.waiting_for().next().is_some() => return,
+            Phase::New | Phase::Starting => return self.tell_who_is_missing(),
+            Phase::Running if lifecycle.waiting_for().next().is_some() => return self.tell_who_is_missing(),
             Phase::Running => Answer::Done(Receipt { what: "ready".to_owned(), ..self.who_serves() }),
             Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => {
                 let (what, why) = ("it does not get ready".to_owned(), vec!["it is being closed".to_owned()]);
@@ -335,6 +335,12 @@ impl Master {
         };
         for number in self.control.wanting(Wants::Ready) {
             self.control.answer(number, &answer);
+        }
+    }
+
+    fn tell_who_is_missing(&mut self) {
+        if !self.control.wanting(Wants::Ready).is_empty() {
+            self.control.tell(Wants::Ready, &outcomes::readiness(&self.carried.lifecycle));
         }
     }
 

@@ -1,11 +1,15 @@
 //! What a client of the control socket is told of an operation: how far it is, and how it came out.
 
+use crate::app;
 use crate::control::{Progress, Receipt, Refusal};
 use crate::error::Exit;
-use crate::lifecycle::{self, Outcome, Stage, StartFailure, Wanted};
+use crate::lifecycle::{self, Lifecycle, Outcome, Role, Stage, StartFailure, Wanted};
 
 use super::members::Members;
 use super::words::{Evidence, death, for_people};
+
+/// As many members are named; the others are counted.
+const MOST_NAMES: usize = 8;
 
 /// How far the operation is.
 #[must_use]
@@ -68,6 +72,20 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
 #[must_use]
 pub fn counted(workers: u32) -> String {
     if workers == 1 { "1 worker was".to_owned() } else { format!("{workers} workers were") }
+}
+
+/// Who is not ready yet, and how many workers are.
+#[must_use]
+pub fn readiness(lifecycle: &Lifecycle) -> Progress {
+    let missing: Vec<Role> = lifecycle.waiting_for().map(|(role, _)| role).collect();
+    let mut names: Vec<String> = missing.iter().take(MOST_NAMES).map(|role| app::name_of(*role)).collect();
+    if missing.len() > MOST_NAMES {
+        names.push(format!("{} others", missing.len() - MOST_NAMES));
+    }
+    let workers_missing = missing.iter().filter(|role| **role != Role::Agent).count();
+    let of = lifecycle.workers();
+    let done = of.saturating_sub(u32::try_from(workers_missing).unwrap_or(u32::MAX));
+    Progress { stage: format!("{} not ready yet, workers ready", names.join(", ")), done, of }
 }
 
 /// Too many wait for an answer already.
