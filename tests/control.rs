@@ -203,6 +203,98 @@ fn a_restart_that_cannot_work_stops_nothing() {
 }
 
 #[test]
+fn a_restart_from_a_directory_that_has_gone_stops_nothing_and_names_it() {
+    world(|world| {
+        let (port, release) = (world.port(), world.work().join("release-7"));
+        fs::create_dir(&release).unwrap();
+        world.start("svc", port).cwd(&release).run().exits(0);
+        let before = world.master("svc");
+        fs::remove_dir(&release).unwrap();
+        let outcome = world.eggctl(&["restart", "--title=svc"]).run();
+        outcome.fails(1).says("release-7").says("eggctl stop --title=svc").does_not_say("stopping");
+        assert_eq!(world.master("svc"), before);
+        assert_eq!(http::get(port, "/").status, 200);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_restart_whose_logs_cannot_be_written_stops_nothing_and_makes_nothing() {
+    world(|world| {
+        let (port, work) = (world.port(), world.work());
+        let (new, others) = (work.join("new/out.log"), work.join("others.log"));
+        std::os::unix::fs::symlink(&others, work.join("link.log")).unwrap();
+        world.start("svc", port).run().exits(0);
+        world.start("other", world.port()).arg(format!("--stdout={}", others.display())).run().exits(0);
+        let before = world.master("svc");
+        let restart = |stdout: &str, stderr: &str| {
+            let logs = [format!("--stdout={stdout}"), format!("--stderr={stderr}")];
+            world.eggctl(&["restart", "--title=svc"]).args(logs).run()
+        };
+        let (new, others) = (new.to_str().unwrap(), others.to_str().unwrap());
+        let (link, directory) = (work.join("link.log"), work.to_str().unwrap());
+        for [stdout, stderr] in [[directory, new], [new, "/proc/x"], [new, link.to_str().unwrap()], [new, others]] {
+            restart(stdout, stderr).fails(1).says("cannot write the log").does_not_say("stopping");
+        }
+        assert!(!work.join("new").exists(), "what was tried is taken away again");
+        assert_eq!(world.master("svc"), before);
+        assert_eq!(http::get(port, "/").status, 200);
+        // The second time they are there, and the application that is to be stopped writes them.
+        restart(new, &format!("{new}.err")).exits(0);
+        restart(new, &format!("{new}.err")).exits(0);
+        world.stop("svc");
+        world.stop("other");
+    });
+}
+
+#[test]
+fn seventeen_who_wait_are_told_so_and_keep_no_operation_from_being_begun() {
+    world(|world| {
+        world.expect_in_log("");
+        world.start("svc", world.port()).run().exits(0);
+        let waits = || {
+            let mut stream = UnixStream::connect(socket(world)).unwrap();
+            stream.write_all(b"{\"eggctl\":1,\"wait\":\"reloaded\"}\n").unwrap();
+            stream
+        };
+        let waiting: Vec<UnixStream> = (0..16).map(|_| waits()).collect();
+        world.eggctl(&["wait", "--for=reloaded", "--timeout=5000"]).run().fails(1).says("16 others wait");
+        world.eggctl(&["scale", "3"]).run().exits(0);
+        world.eggctl(&["reload"]).run().exits(0);
+        for stream in waiting {
+            let last = BufReader::new(stream).lines().last().unwrap().unwrap();
+            assert!(last.contains("\"done\""), "{last}");
+        }
+        world.eggctl(&["wait"]).run().exits(0);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn wait_says_who_is_not_ready_in_time() {
+    world(|world| {
+        world.expect_in_log("");
+        let start = world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "2").spawn();
+        eventually("one serves, one hangs", || world.boots("worker") == 2 && world.events_of("listening").len() == 1);
+        let outcome = world.eggctl(&["wait", "--title=svc", "--timeout=1500"]).run();
+        outcome.fails(1).says("not ready within 1.5 s: worker ").says("workers ready 1/2");
+        world.stop("svc");
+        start.finish();
+    });
+}
+
+#[test]
+fn a_state_directory_that_may_not_be_read_is_not_permitted() {
+    world(|world| {
+        if world.has_other_users() {
+            world.start("svc", world.port()).run().exits(0);
+            world.eggctl(&["wait", "--title=svc"]).cwd("/").user(65534).run().fails(4).says("cannot use");
+            world.stop("svc");
+        }
+    });
+}
+
+#[test]
 fn an_application_in_the_foreground_is_not_restarted_behind_its_supervisors_back() {
     world(|world| {
         let foreground = world.foreground("svc", world.port()).spawn();

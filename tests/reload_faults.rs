@@ -67,7 +67,11 @@ fn other_commands_during_a_reload_are_told_what_is_under_way_and_change_nothing(
         let old = world.workers(master);
         let reload = typed(world, &["reload"]).spawn();
         let hanging = hanging(world);
-        typed(world, &["reload", "--rolling"]).run().fails(1).says("a reload is under way");
+        typed(world, &["reload", "--rolling"])
+            .run()
+            .fails(1)
+            .says("a reload is under way")
+            .says("`eggctl wait --for=reloaded`");
         typed(world, &["scale", "4"]).run().fails(1).says("a reload is under way");
         assert!(old.contains(&http::get(port, "/").pid()));
         processes::signal(hanging, Signal::SIGKILL);
@@ -84,7 +88,11 @@ fn other_commands_during_a_scale_are_told_what_is_under_way_and_the_same_one_joi
         let old = world.workers(master);
         let first = typed(world, &["scale", "3"]).spawn();
         let hanging = hanging(world);
-        typed(world, &["reload"]).run().fails(1).says("the number of workers is being changed");
+        typed(world, &["reload"])
+            .run()
+            .fails(1)
+            .says("the number of workers is being changed")
+            .does_not_say("eggctl wait");
         typed(world, &["scale", "4"]).run().fails(1).says("the number of workers is being changed");
         let mut second = typed(world, &["scale", "3"]).spawn();
         let waiting = typed(world, &["wait", "--for=ready", "--timeout=500"]).run();
@@ -94,6 +102,19 @@ fn other_commands_during_a_scale_are_told_what_is_under_way_and_the_same_one_joi
         first.finish().fails(1).says("died");
         second.finish().fails(1).says("died");
         eventually("as many as before", || world.workers(master) == old);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_scale_that_fails_halfway_says_that_nothing_has_changed() {
+    world(|world| {
+        world.expect_in_log("");
+        let start = world.start("svc", world.port()).env("WORKER", "stderr-exit:1").env("WORKER_BOOTS", "4");
+        start.run().exits(0);
+        let (master, before) = (world.master("svc"), world.workers(world.master("svc")));
+        typed(world, &["scale", "4"]).run().fails(1).says("nothing has changed").does_not_say("replaced");
+        eventually("the third has gone again", || world.workers(master) == before);
         world.stop("svc");
     });
 }

@@ -2,12 +2,17 @@
 
 use std::convert::Infallible;
 use std::ffi::OsString;
+use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
+
 use super::choice::shown;
-use super::{running, start, stop};
+use super::start::{self, log_files};
+use super::{running, stop};
 use crate::error::{Exit, Failure};
 use crate::options::flags::{self, RestartFlags, StopFlags};
 use crate::options::{self, Surroundings};
@@ -31,6 +36,7 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
     let Some(before) = &running.record.command else {
         return Err(Failure::unreachable(&name, "how it was started is not recorded").into());
     };
+    enterable(Path::new(&before.cwd)).map_err(|why| Failure::cannot_restart_in(&name, Path::new(&before.cwd), &why))?;
     // While it lives: what it was started with is in its memory only.
     let around = start::surroundings_of(running.record.pid, Path::new(&before.cwd))?;
     let now: Vec<OsString> = std::env::args_os().skip(2).collect();
@@ -48,7 +54,15 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
     Err(Failure::new(Exit::Failed, "cannot start it again").because(failed).into())
 }
 
+/// Can this be a process's working directory?
+fn enterable(directory: &Path) -> io::Result<()> {
+    if !directory.metadata()?.is_dir() {
+        return Err(Errno::ENOTDIR.into());
+    }
+    Ok(access(directory, AccessFlags::X_OK)?)
+}
+
 /// Would it start? Asked before anything is stopped.
 fn check(arguments: &[OsString], around: &Surroundings) -> Result<(), Failure> {
-    options::resolve(&flags::parse_start(arguments)?, around).map(drop)
+    log_files::check(&options::resolve(&flags::parse_start(arguments)?, around)?)
 }

@@ -93,9 +93,18 @@ impl Running {
         };
         let mut connection = Connection::ask(stream, request, deadline).map_err(lost)?;
         let mut display = Display::default();
+        let mut news = None;
         loop {
-            match connection.next_answer().map_err(lost)? {
-                Some(Answer::Progress(progress)) => display.show(&name, &progress),
+            let answer = connection.next_answer().map_err(|error| {
+                display.clear();
+                let failure = lost(error);
+                news.take().into_iter().fold(failure, Failure::because)
+            });
+            match answer? {
+                Some(Answer::Progress(progress)) => {
+                    display.show(&name, &progress);
+                    news = Some(words(&progress));
+                }
                 Some(Answer::Done(receipt)) => {
                     display.clear();
                     return Ok(receipt);
@@ -146,6 +155,11 @@ pub fn print(title: &Title, receipt: &Receipt, json: bool) {
     }
 }
 
+/// `new workers boot 1/2`.
+fn words(Progress { stage, done, of }: &Progress) -> String {
+    format!("{stage} {done}/{of}")
+}
+
 /// One changing line on a terminal; nothing elsewhere.
 #[derive(Debug, Default)]
 struct Display {
@@ -155,8 +169,8 @@ struct Display {
 impl Display {
     fn show(&mut self, name: &str, progress: &Progress) {
         if output::is_terminal(io::stderr()) {
-            let Progress { stage, done, of } = progress;
-            drop(write!(io::stderr(), "\r\x1b[K{name}: {stage} {done}/{of}").and_then(|()| io::stderr().flush()));
+            let words = words(progress);
+            drop(write!(io::stderr(), "\r\x1b[K{name}: {words}").and_then(|()| io::stderr().flush()));
             self.shown = true;
         }
     }

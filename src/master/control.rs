@@ -9,9 +9,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::control::server::{Client, Heard};
-use crate::control::{Answer, Receipt, Refusal, Reload, Request, Scale, Until};
+use crate::control::{Answer, Progress, Receipt, Refusal, Reload, Request, Scale, Until};
 use crate::error::Exit;
-use crate::lifecycle::{self, Asked, Event, Outcome, Patience, Phase, ReloadHow, RequestId, Standing, Wanted};
+use crate::lifecycle::{Asked, Event, Outcome, Patience, Phase, ReloadHow, RequestId, Standing, Wanted};
 use crate::options::Options;
 use crate::state::Directory;
 use crate::sys::{clock, descriptors};
@@ -20,8 +20,9 @@ use super::notices::{Level, Often};
 use super::poll::{Interest, Poll, Source};
 use super::{Carried, Master, outcomes};
 
-/// More clients than this have no business at once: the longest silent one is let go for a new one.
-const MOST_CLIENTS: usize = 16;
+/// More clients of one kind (silent, waiting, with an operation) have no business at once. The longest silent one is let go
+/// for a new one; the others are told.
+const MOST_OF_A_KIND: usize = 16;
 
 /// The socket and its clients.
 #[derive(Debug, Default)]
@@ -30,8 +31,6 @@ pub struct Control {
     clients: BTreeMap<u32, Waiting>,
     /// The number of the newest client; [`RequestId::NOBODY`] is none.
     last: u32,
-    /// What was told last of the operation under way.
-    told: Option<lifecycle::Progress>,
     /// The options of the members before the reload that is under way: they come back if it fails.
     before: Option<Box<Options>>,
     /// Members that have left, and been killed, since the operation began.
@@ -43,8 +42,39 @@ pub struct Control {
 struct Waiting {
     client: Client,
     wants: Wants,
+    /// What it has asked for.
+    kind: Kind,
+    /// The last news that it was told.
+    heard: Option<Progress>,
     since_ms: u64,
     watched: Interest,
+}
+
+/// What a client has asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Nothing yet.
+    Silent,
+    /// To be told when something is so.
+    Wait,
+    Reload,
+    Scale,
+}
+
+impl Kind {
+    fn of(request: &Request) -> Kind {
+        match request {
+            Request::Reload(_) => Kind::Reload,
+            Request::Scale(_) => Kind::Scale,
+            Request::Wait(_) => Kind::Wait,
+        }
+    }
+
+    /// Operations are bounded together, apart from the others: who only waits keeps none from being begun.
+    fn is_bounded_with(self, other: Kind) -> bool {
+        let is_operation = |kind| matches!(kind, Kind::Reload | Kind::Scale);
+        self == other || is_operation(self) && is_operation(other)
+    }
 }
 
 /// What a client waits for.
@@ -78,19 +108,22 @@ impl Control {
         if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        if self.clients.len() >= MOST_CLIENTS {
-            let silent = self.clients.iter().find(|(_, one)| one.wants == Wants::Nothing).map(|(number, _)| *number);
-            match silent {
-                Some(number) => self.let_go(number, poll),
-                None => return Err(io::ErrorKind::ResourceBusy.into()),
-            }
+        if self.are_too_many(Kind::Silent) {
+            let silent = self.clients.iter().find(|(_, one)| one.kind == Kind::Silent).map(|(number, _)| *number);
+            silent.into_iter().for_each(|number| self.let_go(number, poll));
         }
         let client = Client::new(stream)?;
         self.last = self.last.wrapping_add(1).max(1);
         poll.add(&client, Source::Client(self.last), Interest::Read)?;
-        let (wants, since_ms, watched) = (Wants::Nothing, clock::monotonic_ms(), Interest::Read);
-        self.clients.insert(self.last, Waiting { client, wants, since_ms, watched });
+        let (wants, kind, heard) = (Wants::Nothing, Kind::Silent, None);
+        let (since_ms, watched) = (clock::monotonic_ms(), Interest::Read);
+        self.clients.insert(self.last, Waiting { client, wants, kind, heard, since_ms, watched });
         Ok(())
+    }
+
+    /// Are there as many of this kind as there may be?
+    fn are_too_many(&self, kind: Kind) -> bool {
+        self.clients.values().filter(|one| one.kind.is_bounded_with(kind)).count() >= MOST_OF_A_KIND
     }
 
     fn let_go(&mut self, number: u32, poll: &Poll) {
@@ -102,6 +135,14 @@ impl Control {
     fn answer(&mut self, number: u32, answer: &Answer) {
         if let Some(one) = self.clients.get_mut(&number) {
             one.client.answer(answer);
+        }
+    }
+
+    /// News for those who want this and have not heard them.
+    fn tell(&mut self, wants: Wants, news: &Progress) {
+        for one in self.clients.values_mut().filter(|one| one.wants == wants && one.heard.as_ref() != Some(news)) {
+            one.client.answer(&Answer::Progress(news.clone()));
+            one.heard = Some(news.clone());
         }
     }
 
@@ -170,13 +211,17 @@ impl Master {
     }
 
     fn take_request(&mut self, number: u32, request: Request) {
+        let kind = Kind::of(&request);
+        if self.control.are_too_many(kind) {
+            return self.control.answer(number, &Answer::Refused(outcomes::too_many(MOST_OF_A_KIND)));
+        }
         let wants = match &request {
             Request::Reload(_) | Request::Scale(_) => Wants::Outcome,
             Request::Wait(Until::Ready) => Wants::Ready,
             Request::Wait(Until::Reloaded) => Wants::NextReload,
         };
         if let Some(one) = self.control.clients.get_mut(&number) {
-            (one.wants, one.since_ms) = (wants, clock::monotonic_ms());
+            (one.wants, one.kind, one.since_ms) = (wants, kind, clock::monotonic_ms());
         }
         if self.carried.lifecycle.operation().is_none() {
             (self.control.left, self.control.killed) = (0, 0);
@@ -216,6 +261,12 @@ impl Master {
             // Somebody else's, or a scale's, whose members are spawned with the options that stand.
             Outcome::Refused(_) | Outcome::Scaled { .. } => {}
         }
+        let is_scale = self.control.clients.get(&request.0).is_some_and(|one| one.kind == Kind::Scale);
+        let outcome = match outcome {
+            // What a scale had added before has gone again.
+            Outcome::Failed { failure, replaced: _ } if is_scale => Outcome::Failed { failure, replaced: 0 },
+            outcome => outcome,
+        };
         let Carried { members, .. } = &self.carried;
         let answer = match (outcomes::receipt(outcome), outcomes::refusal(outcome, members, &self.seen)) {
             (Some(done), _) => Answer::Done(self.completed(request, done)),
@@ -275,24 +326,16 @@ impl Master {
     }
 
     fn tell_operation(&mut self) {
-        let progress = self.carried.lifecycle.progress();
-        if progress == self.control.told {
-            return;
-        }
-        self.control.told = progress;
-        if let Some(progress) = progress {
-            let news = Answer::Progress(outcomes::progress(&progress));
-            for number in self.control.wanting(Wants::Outcome) {
-                self.control.answer(number, &news);
-            }
+        if let Some(progress) = self.carried.lifecycle.progress() {
+            self.control.tell(Wants::Outcome, &outcomes::progress(&progress));
         }
     }
 
     fn tell_ready(&mut self) {
         let lifecycle = &self.carried.lifecycle;
         let answer = match lifecycle.phase() {
-            Phase::New | Phase::Starting => return,
-            Phase::Running if lifecycle.waiting_for().next().is_some() => return,
+            Phase::New | Phase::Starting => return self.tell_who_is_missing(),
+            Phase::Running if lifecycle.waiting_for().next().is_some() => return self.tell_who_is_missing(),
             Phase::Running => Answer::Done(Receipt { what: "ready".to_owned(), ..self.who_serves() }),
             Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => {
                 let (what, why) = ("it does not get ready".to_owned(), vec!["it is being closed".to_owned()]);
@@ -301,6 +344,12 @@ impl Master {
         };
         for number in self.control.wanting(Wants::Ready) {
             self.control.answer(number, &answer);
+        }
+    }
+
+    fn tell_who_is_missing(&mut self) {
+        if !self.control.wanting(Wants::Ready).is_empty() {
+            self.control.tell(Wants::Ready, &outcomes::readiness(&self.carried.lifecycle));
         }
     }
 

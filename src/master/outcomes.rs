@@ -1,11 +1,15 @@
 //! What a client of the control socket is told of an operation: how far it is, and how it came out.
 
+use crate::app;
 use crate::control::{Progress, Receipt, Refusal};
 use crate::error::Exit;
-use crate::lifecycle::{self, Outcome, Stage, StartFailure, Wanted};
+use crate::lifecycle::{self, Lifecycle, Outcome, Role, Stage, StartFailure, Wanted};
 
 use super::members::Members;
 use super::words::{Evidence, death, for_people};
+
+/// As many members are named; the others are counted.
+const MOST_NAMES: usize = 8;
 
 /// How far the operation is.
 #[must_use]
@@ -50,7 +54,8 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
             ("it failed, and nothing has changed".to_owned(), not_up(failure, members, seen), None)
         }
         Outcome::Failed { failure, replaced } => {
-            let what = format!("it failed after {replaced} workers were replaced, which stay");
+            let (workers, stay) = (counted(replaced), if replaced == 1 { "stays" } else { "stay" });
+            let what = format!("it failed after {workers} replaced, which {stay}");
             (what, not_up(failure, members, seen), Some("once the cause is mended: `eggctl reload`".to_owned()))
         }
         Outcome::Refused(refusal) => {
@@ -61,6 +66,38 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
     };
     let exit = if matches!(outcome, Outcome::Refused(lifecycle::Refusal::Count)) { Exit::Usage } else { Exit::Failed };
     Some(Refusal { exit: exit as u8, what, why: vec![why], beside: None, hint })
+}
+
+/// `1 worker was` or `2 workers were`.
+#[must_use]
+pub fn counted(workers: u32) -> String {
+    if workers == 1 { "1 worker was".to_owned() } else { format!("{workers} workers were") }
+}
+
+/// Who is not ready yet, and how many workers are.
+#[must_use]
+pub fn readiness(lifecycle: &Lifecycle) -> Progress {
+    let missing: Vec<Role> = lifecycle.waiting_for().map(|(role, _)| role).collect();
+    let mut names: Vec<String> = missing.iter().take(MOST_NAMES).map(|role| app::name_of(*role)).collect();
+    if missing.len() > MOST_NAMES {
+        names.push(format!("{} others", missing.len() - MOST_NAMES));
+    }
+    let workers_missing = missing.iter().filter(|role| **role != Role::Agent).count();
+    let of = lifecycle.workers();
+    let done = of.saturating_sub(u32::try_from(workers_missing).unwrap_or(u32::MAX));
+    Progress { stage: format!("{} not ready yet, workers ready", names.join(", ")), done, of }
+}
+
+/// Too many wait for an answer already.
+#[must_use]
+pub fn too_many(others: usize) -> Refusal {
+    Refusal {
+        exit: Exit::Failed as u8,
+        what: "it was not begun".to_owned(),
+        why: vec![format!("{others} others wait for such an answer already")],
+        beside: None,
+        hint: Some("end some of those commands, or ask again later".to_owned()),
+    }
 }
 
 /// Why members did not come up.
@@ -79,12 +116,16 @@ pub fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> Stri
 
 fn not_begun(refusal: lifecycle::Refusal) -> (String, Option<&'static str>) {
     use lifecycle::Refusal::{Closing, Count, NoAgent, Reloading, Scaling, Starting};
-    let wait = Some("`eggctl wait` tells when that is over");
+    let closing = Some("`eggctl wait --for=stopped` returns when that is over");
+    let reloading = Some("`eggctl wait --for=reloaded` returns when that is over");
+    // No command waits for the end of a scale but the same scale: it joins.
+    let scaling = Some("ask again when `eggctl scale` has returned; the same scale again joins it");
+    let starting = Some("`eggctl wait` returns when it is");
     match refusal {
-        Starting => ("the application is not ready yet".to_owned(), wait),
-        Closing => ("the application is being stopped".to_owned(), None),
-        Reloading => ("a reload is under way".to_owned(), wait),
-        Scaling => ("the number of workers is being changed".to_owned(), wait),
+        Starting => ("the application is not ready yet".to_owned(), starting),
+        Closing => ("the application is being stopped".to_owned(), closing),
+        Reloading => ("a reload is under way".to_owned(), reloading),
+        Scaling => ("the number of workers is being changed".to_owned(), scaling),
         Count => (format!("there can be 1 to {} workers", Wanted::MOST), None),
         NoAgent => ("the application has no agent".to_owned(), None),
     }

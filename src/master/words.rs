@@ -218,7 +218,11 @@ fn done(outcome: Outcome, members: &Members) -> (Level, String) {
         Outcome::Scaled { from, to } => (Level::Info, format!("scaled from {from} to {to} workers")),
         Outcome::Failed { failure, replaced } => {
             let why = outcomes::not_up(failure, members, &Evidence::default());
-            (Level::Error, format!("the operation failed, {replaced} workers were replaced before: {why}"))
+            let before = match replaced {
+                0 => String::new(),
+                _ => format!(" after {} put in place", outcomes::counted(replaced)),
+            };
+            (Level::Error, format!("the operation failed{before}: {why}"))
         }
         Outcome::Refused(_) => (Level::Warn, "an operation was refused".to_owned()),
         Outcome::Interrupted => (Level::Warn, "the operation under way is given up: the master closes".to_owned()),

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::unistd::{AccessFlags, access};
 
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::Ledger;
@@ -115,9 +116,62 @@ fn open_or_beside(path: &mut PathBuf, by_default: bool, title: &str) -> Result<F
     }
 }
 
+/// Could a start open these logs, once the application of this title has let go of them? Told without their locks, and
+/// nothing that is there is changed: what is not there yet is made, and taken away again.
+///
+/// # Errors
+/// A failure that names the path.
+pub fn check(options: &Options) -> Result<(), Failure> {
+    let Some(logs) = &options.logs else { return Ok(()) };
+    let title = options.title.as_str();
+    check_one(&options.stdout, logs.stdout_by_default, title)?;
+    check_one(&options.stderr, logs.stderr_by_default, title)
+}
+
+fn check_one(path: &Path, by_default: bool, title: &str) -> Result<(), Failure> {
+    let parent = path.parent().unwrap_or(path);
+    let checked = match what_is_at(path)? {
+        There::Nothing => try_to_make(path),
+        There::Device { pipe: _ } => may(path, AccessFlags::W_OK),
+        // An old log is renamed, which the directory must allow.
+        There::File => {
+            if let Some(pids) = writers(path).filter(|pids| !by_default && !are_loggers_of(pids, title)) {
+                return Err(taken(path, &pids));
+            }
+            may(path, AccessFlags::W_OK).and_then(|()| may(parent, AccessFlags::W_OK | AccessFlags::X_OK))
+        }
+    };
+    checked.map_err(|error| failure(path, &error))
+}
+
+fn may(path: &Path, what: AccessFlags) -> io::Result<()> {
+    Ok(access(path, what)?)
+}
+
+/// Makes the file, or the first of its directories that is missing, and removes it: no question tells as surely whether it
+/// can be made (`/proc` says that root may).
+fn try_to_make(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().take_while(|one| matches!(one.try_exists(), Ok(false)));
+    match missing.last() {
+        Some(first) if first != path => {
+            std::fs::create_dir(first)?;
+            std::fs::remove_dir(first)
+        }
+        _ => {
+            OpenOptions::new().write(true).create_new(true).open(path)?;
+            std::fs::remove_file(path)
+        }
+    }
+}
+
 /// Are they loggers of this very title? We have its lock, so their master was killed: they are about to write what is left and
 /// to go, and are waited for.
 fn are_left_over(pids: &[u32], title: &str) -> bool {
+    let pidfds: Vec<Pidfd> = pids.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
+    are_loggers_of(pids, title) && pidfd::wait_all(&pidfds, clock::monotonic_ms() + LEFT_OVER_MS).unwrap_or(false)
+}
+
+fn are_loggers_of(pids: &[u32], title: &str) -> bool {
     let wanted = format!("--title={title}");
     let mut reader = proc::Reader::default();
     let mut is_ours = |pid: u32| {
@@ -125,10 +179,7 @@ fn are_left_over(pids: &[u32], title: &str) -> bool {
             .arguments(pid)
             .is_ok_and(|mut words| words.nth(1) == Some(b"logger") && words.next() == Some(wanted.as_bytes()))
     };
-    let pidfds: Vec<Pidfd> = pids.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
-    !pids.is_empty()
-        && pids.iter().all(|pid| is_ours(*pid))
-        && pidfd::wait_all(&pidfds, clock::monotonic_ms() + LEFT_OVER_MS).unwrap_or(false)
+    !pids.is_empty() && pids.iter().all(|pid| is_ours(*pid))
 }
 
 /// `master-stdout.log` as `master-TITLE-stdout.log`.
@@ -153,26 +204,41 @@ fn open_one(path: &Path) -> Result<Opened, Failure> {
         let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
         made.map_err(|error| failure(directory, &error))?;
     }
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_symlink() => {
-            let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()));
-            return Err(failure.because("it is a symbolic link, and logs follow none").hint("name the file itself"));
-        }
-        Ok(meta) if meta.is_file() => {
+    match what_is_at(path)? {
+        There::File => {
             if let Some(pids) = writers(path) {
                 return Ok(Opened::TakenBy(pids));
             }
             shelf::begin_anew(path).map_err(|error| failure(path, &error))?;
         }
-        Ok(meta) if meta.is_dir() => return Err(failure(path, &Errno::EISDIR.into())),
-        Ok(meta) => {
-            let opened = open_device(path, meta.file_type().is_fifo());
-            return opened.map(Opened::Open).map_err(|error| failure(path, &error));
+        There::Device { pipe } => {
+            return open_device(path, pipe).map(Opened::Open).map_err(|error| failure(path, &error));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failure(path, &error)),
+        There::Nothing => {}
     }
     live::open(path).map(Opened::Open).map_err(|error| failure(path, &error))
+}
+
+/// What stands where a log is to be.
+enum There {
+    Nothing,
+    File,
+    Device { pipe: bool },
+}
+
+/// Fails for what can be no log.
+fn what_is_at(path: &Path) -> Result<There, Failure> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_symlink() => {
+            let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()));
+            Err(failure.because("it is a symbolic link, and logs follow none").hint("name the file itself"))
+        }
+        Ok(meta) if meta.is_dir() => Err(failure(path, &Errno::EISDIR.into())),
+        Ok(meta) if meta.is_file() => Ok(There::File),
+        Ok(meta) => Ok(There::Device { pipe: meta.file_type().is_fifo() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(There::Nothing),
+        Err(error) => Err(failure(path, &error)),
+    }
 }
 
 /// Who holds the lock of a live file, if anybody does.

@@ -2,7 +2,7 @@
 //! and wait until it is ready or has failed.
 
 mod detach;
-mod log_files;
+pub(super) mod log_files;
 mod progress;
 mod story;
 mod tree;

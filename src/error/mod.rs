@@ -1,6 +1,9 @@
 //! Every failure that a user can meet: what happened, why, what to do, and the exit code that tells it to scripts.
 //!
-//! A failure is made by a constructor named after what went wrong, so that all texts stand in this file.
+//! A failure is made by a constructor named after what went wrong, so that all texts stand in this room: of what runs already
+//! in `running`, all others here.
+
+mod running;
 
 use std::fmt;
 use std::io;
@@ -286,7 +289,8 @@ impl Failure {
     /// A file of the state directory, or the directory, cannot be used.
     #[must_use]
     pub fn state(path: &Path, error: &io::Error) -> Self {
-        Failure::new(Exit::Failed, format!("cannot use `{}`", path.display())).because(error)
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Failed };
+        Failure::new(exit, format!("cannot use `{}`", path.display())).because(error)
     }
 
     /// The state directory could have been made, or could be changed, by somebody else.
@@ -315,84 +319,5 @@ impl Failure {
     #[must_use]
     pub fn no_random_bytes(error: &io::Error) -> Self {
         Failure::new(Exit::Failed, "cannot read `/dev/urandom`").because(error)
-    }
-}
-
-/// Asking a running master.
-impl Failure {
-    /// Nothing of that title, or nothing at all, runs.
-    #[must_use]
-    pub fn not_running(title: Option<&str>) -> Self {
-        let whom = title.map_or_else(|| "no application".to_owned(), |title| format!("no application `{title}`"));
-        Failure::new(Exit::NotRunning, format!("{whom} is running")).hint("`eggctl start` starts one")
-    }
-
-    /// Its master is egg-scripts'.
-    #[must_use]
-    pub fn of_egg_scripts(title: &str) -> Self {
-        Failure::new(Exit::Failed, format!("{title} runs under egg-scripts"))
-            .because("its master knows nothing but its end")
-            .hint(format!("`eggctl stop --title={title}`, then `eggctl start`"))
-    }
-
-    /// There is a master that cannot be asked.
-    #[must_use]
-    pub fn unreachable(title: &str, why: impl fmt::Display) -> Self {
-        Failure::new(Exit::Failed, format!("the master of {title} cannot be asked")).because(why)
-    }
-
-    /// A service that somebody else keeps.
-    #[must_use]
-    pub fn in_the_foreground(title: &str, pid: u32) -> Self {
-        Failure::new(Exit::Failed, format!("{title} runs in the foreground"))
-            .because(format!("who started master {pid} would lose it"))
-            .hint("restart it there, or reload it: `eggctl reload`")
-    }
-}
-
-/// Stopping.
-impl Failure {
-    /// More than one application runs, and nothing says which is meant.
-    #[must_use]
-    pub fn which_application(running: &str) -> Self {
-        Failure::new(Exit::Usage, "several applications run, and none of them is named")
-            .because(running)
-            .hint("name one with `--title`, or stop all with `--all`")
-    }
-
-    /// The title is held in another pid namespace or on another machine.
-    #[must_use]
-    pub fn holder_elsewhere(title: &str, pid_there: Option<u32>) -> Self {
-        let pid = pid_there.map(|pid| format!(" (there it has pid {pid})")).unwrap_or_default();
-        Failure::new(Exit::Failed, format!("cannot stop {title}"))
-            .because(format!("it runs where this process cannot see, in another container or on another machine{pid}"))
-            .hint("stop it there")
-    }
-
-    /// The master is an ancestor of the very command that is to end it.
-    #[must_use]
-    pub fn own_ancestor(title: &str, pid: u32) -> Self {
-        Failure::new(Exit::Failed, format!("cannot stop {title}"))
-            .because(format!("master {pid} is an ancestor of this very command, which would end before it"))
-            .hint("stop it from outside of the application")
-    }
-
-    /// The process is another user's.
-    #[must_use]
-    pub fn not_yours(title: &str, pid: u32, owner: &str) -> Self {
-        Failure::new(Exit::NotPermitted, format!("cannot stop {title}"))
-            .because(format!("not permitted: process {pid} belongs to {owner}"))
-    }
-
-    /// Neither TERM nor KILL has ended the process.
-    #[must_use]
-    pub fn still_alive(title: &str, pid: u32, state: char) -> Self {
-        let failure = Failure::new(Exit::StillAlive, format!("{title} is not stopped"))
-            .because(format!("process {pid} (state {state}) is alive after KILL"));
-        if state == 'D' {
-            failure.hint("it waits for a device or a file system, and ends when that answers")
-        } else {
-            failure
-        }
     }
 }
