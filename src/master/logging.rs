@@ -259,8 +259,12 @@ impl Logging {
         self.respawn_ms
     }
 
-    /// The master ends and nobody prints any more: the logger writes what is left and ends too.
-    pub fn leave(self) {
+    /// The master ends and nobody prints any more: the logger writes what is left and ends too. One that has just died has a
+    /// successor for that, since what is in the pipes ends with the master.
+    pub fn leave(mut self, open_files: OpenFiles) {
+        if self.logger.as_ref().is_none_or(|logger| logger.pidfd.has_ended()) {
+            drop(self.spawn_logger(open_files, std::iter::empty()));
+        }
         let Ok(nothing) = descriptors::placeholder() else { return };
         let _ = nix::unistd::dup2_stdout(&nothing);
         let _ = nix::unistd::dup2_stderr(&nothing);

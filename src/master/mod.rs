@@ -377,7 +377,7 @@ impl Master {
         self.notices.write(level, &format!("exit with code:{code}"));
         self.directory.remove_socket(&self.carried.options.title);
         if let Some(logging) = self.carried.logging.take() {
-            logging.leave();
+            logging.leave(self.open_files);
         }
         self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)
