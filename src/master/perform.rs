@@ -91,8 +91,9 @@ impl Master {
         Ok(())
     }
 
-    /// Without the preload nobody would answer: TERM comes at once; while the others go on Node's own request is the way of
-    /// such workers, their channel closes with their servers. An agent's servers have the workers for clients, and those stay: it is only to read what it was sent.
+    /// Without the preload nobody would answer, and TERM comes at once; while the others go on, Node's own request is the way
+    /// of such workers: their channel closes with their servers. An agent's servers have the workers for clients, and those
+    /// stay: it is only to read what it was sent.
     fn ask_to_leave(&mut self, id: MemberId) {
         let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
         let Some(role) = members.get(id).map(|member| member.role) else { return };
