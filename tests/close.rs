@@ -127,3 +127,34 @@ fn a_close_while_a_replacement_boots_leaves_nobody() {
         world.nobody_is_left();
     });
 }
+
+/// A server that notes each request and answers it after 3 s; `ready` runs when it listens.
+fn slow_server(port: u16, ready: &str) -> String {
+    format!(
+        "require('http').createServer((request, answer) => {{
+           require('fs').appendFileSync(process.env.FIXTURE_DIR + '/asked', '{port} ');
+           setTimeout(() => answer.end('{{}}'), 3000);
+         }}).listen({port}, () => {{ {ready} }});"
+    )
+}
+
+/// The grace is 5 s: half of it would cut such a request, and the whole of it would leave `beforeClose` nothing.
+#[test]
+fn a_request_of_three_seconds_is_answered_at_a_stop_by_a_worker_and_by_an_agent_that_serves() {
+    world(|world| {
+        let (workers, agents) = (world.port(), world.port());
+        let (worker, agent) =
+            (slow_server(workers, ""), slow_server(agents, "process.send({ action: 'agent-start' })"));
+        let files = [("app.js", worker.as_str()), ("agent.js", agent.as_str()), ("package.json", "{\"name\":\"app\"}")];
+        let application = world.directory("app", &files);
+        for port in [workers, agents] {
+            let typed = world.eggctl(&["start", "--daemon", "--title=svc", "--workers=1"]);
+            typed.arg(format!("--port={workers}")).arg(&application).run().exits(0);
+            let client = thread::spawn(move || http::try_get(port, "/"));
+            let asked = || std::fs::read_to_string(world.work().join("asked")).unwrap_or_default();
+            eventually("a request is in flight", || asked().contains(&port.to_string()));
+            world.stop("svc");
+            assert_eq!(client.join().unwrap().expect("the request in flight was cut").status, 200);
+        }
+    });
+}

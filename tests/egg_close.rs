@@ -52,6 +52,30 @@ fn a_close_of_egg_4_answers_requests_and_runs_before_close_with_the_messenger() 
     world(|world| a_close_answers_requests_and_runs_before_close_with_the_messenger(world, &application));
 }
 
+/// Half of the grace of 5 s would cut such a request.
+fn a_request_of_three_seconds_is_answered_and_before_close_runs(world: &mut World, application: &Path) {
+    world.expect_egg_lines();
+    let port = world.port();
+    world.egg(port, application).env("CLOSE", "echo").run().exits(0);
+    let client = thread::spawn(move || http::try_get(port, "/slow?ms=3000"));
+    eventually("the request is in flight", || world.events_of("slow").len() == 1);
+    world.stop(TITLE);
+    assert_eq!(client.join().unwrap().expect("the request in flight was cut").status, 200);
+    assert_eq!(positions(&world.events(), "worker", "exit").len(), 2);
+}
+
+#[test]
+fn an_egg_3_worker_answers_a_request_of_three_seconds_at_a_stop_and_runs_before_close() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| a_request_of_three_seconds_is_answered_and_before_close_runs(world, &application));
+}
+
+#[test]
+fn an_egg_4_worker_answers_a_request_of_three_seconds_at_a_stop_and_runs_before_close() {
+    let Some(application) = installed("egg4") else { return };
+    world(|world| a_request_of_three_seconds_is_answered_and_before_close_runs(world, &application));
+}
+
 #[test]
 fn an_egg_worker_whose_before_close_never_ends_is_killed_at_its_grace_and_the_agent_closes_politely() {
     let Some(application) = installed("egg3") else { return };

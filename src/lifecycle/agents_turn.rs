@@ -4,7 +4,7 @@ use super::member::Member;
 use super::operation::Operation;
 use super::request::Patience;
 use super::slot::{Seat, Slot};
-use super::{Action, Lifecycle, MemberId, Millis, Role};
+use super::{Action, Lifecycle, MemberId, Millis, Role, close};
 
 /// The agent's part in a reload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,8 +31,9 @@ impl Lifecycle {
             AgentTurn::Wanted => {
                 operation.agent = match &mut slot.seat {
                     Seat::Taken(agent) => {
-                        // Polite is here to let it read what it was sent: as in a close, half of the grace is for that.
-                        let (read_by, kill_at) = (now.saturating_add(grace_ms / 2), now.saturating_add(grace_ms));
+                        // Polite means here that it reads what it was sent, in the same part of the grace as in a close.
+                        let read_by = now.saturating_add(close::polite_part_ms(grace_ms));
+                        let kill_at = now.saturating_add(grace_ms);
                         agent.ask_to_leave(false, read_by, kill_at, actions);
                         AgentTurn::Leaving { since: now }
                     }

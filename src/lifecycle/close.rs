@@ -1,7 +1,7 @@
 //! The end in order: the workers, then the agent, then what they left behind, then the exit. Nothing is spawned any more.
 //!
-//! A close asked for by a signal is polite: ready members finish what they do, for at most half of their grace. A second
-//! signal, or a failed start, skips that. Each member gets one TERM, and KILL when the grace is over.
+//! A close asked for by a signal is polite: ready members finish what they do, in the grace less a fifth; `beforeClose` has
+//! the rest. A second signal, or a failed start, skips that. Each member gets one TERM, and KILL when the grace is over.
 
 use super::member::Member;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role};
@@ -32,6 +32,11 @@ impl Close {
     pub fn strays_kill_at(&self) -> Millis {
         self.strays_kill_at
     }
+}
+
+/// How much of a close grace is for what is in flight: all but a fifth, which is for what the member does at its TERM.
+pub(super) fn polite_part_ms(grace_ms: Millis) -> Millis {
+    grace_ms - grace_ms / 5
 }
 
 impl Lifecycle {
@@ -101,7 +106,7 @@ impl Lifecycle {
 
     /// When those that are still leaving politely get TERM.
     fn drain_deadline(&self) -> Millis {
-        self.close.since.saturating_add(self.close_grace_ms() / 2)
+        self.close.since.saturating_add(polite_part_ms(self.close_grace_ms()))
     }
 
     /// The grace of the present closing phase.

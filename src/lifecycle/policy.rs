@@ -20,7 +20,8 @@ pub struct Policy {
     pub exit_when_down: bool,
     /// How long a member may take from its spawn until it is ready.
     pub boot_grace_ms: Millis,
-    /// The workers' share of a close, from the close to KILL (`EGG_APP_CLOSE_TIMEOUT`); half of it is for the polite leave.
+    /// The workers' share of a close, from the close to KILL (`EGG_APP_CLOSE_TIMEOUT`): requests in flight have all but a
+    /// fifth of it, `beforeClose` the rest.
     pub worker_close_grace_ms: Millis,
     /// The agent's share of a close (`EGG_AGENT_CLOSE_TIMEOUT`).
     pub agent_close_grace_ms: Millis,

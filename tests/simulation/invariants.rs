@@ -7,7 +7,7 @@
 //!     without refork never.
 //!  4. The agent goes after the workers: in a close it is left alone while a worker lives, in a reload, if it is well, until
 //!     the last old worker has gone or had its KILL.
-//!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than half of the grace after it.
+//!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than a fifth of the grace after it.
 //!  6. Listeners close once, at the beginning of the close, before anybody is asked to leave; no worker is asked to leave
 //!     that is still dispatched to; only ready members of an unhurried close are asked to drain, once.
 //!  7. One of ready, failure and stopped is announced, once; ready exactly when full strength is reached; a failure only for
@@ -166,7 +166,7 @@ impl World {
             Role::Worker { .. } | Role::Spare { .. } => self.policy.worker_close_grace_ms,
         };
         let Some(termed_at) = process.termed_at else { return Err(format!("KILL without TERM for {process:?}")) };
-        must!(self.now - termed_at >= grace / 2 || self.answers_late, "KILL too soon after TERM for {process:?}");
+        must!(self.now - termed_at >= grace / 5 || self.answers_late, "KILL too soon after TERM for {process:?}");
         Ok(())
     }
 

@@ -17,7 +17,9 @@ pub struct StopFlags {
     #[arg(long, allow_hyphen_values = true)]
     pub title: Option<String>,
 
-    /// Wait so long for the orderly end, in milliseconds, then kill [default: the application's own graces and 2 s]
+    /// Wait this long for the orderly end, in milliseconds, then kill [default: the application's own limits and 2 s: the
+    /// workers have EGG_APP_CLOSE_TIMEOUT, then the agent EGG_AGENT_CLOSE_TIMEOUT, 5 s each; requests in flight have that
+    /// less a fifth, `beforeClose` the rest]
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub timeout: Option<String>,
 

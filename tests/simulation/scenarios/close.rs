@@ -4,7 +4,7 @@ use eggctl::lifecycle::Action::{
     AnnounceStopped, CloseListeners, Drain, EndStrays, Exit, Kill, LeaveDispatch, Notice, Terminate,
 };
 use eggctl::lifecycle::Notice as N;
-use eggctl::lifecycle::{Death, Event, Phase};
+use eggctl::lifecycle::{Death, Event, Phase, Policy};
 
 use super::{NOTHING, SIGKILL, Stage, TERM, died, nth, policy};
 
@@ -33,17 +33,36 @@ fn a_close_is_listeners_workers_agent_strays_exit() {
 }
 
 #[test]
-fn half_of_the_grace_is_for_the_polite_part_and_the_whole_ends_in_kill() {
+fn requests_in_flight_have_the_grace_less_a_fifth_and_the_whole_ends_in_kill() {
     let mut stage = Stage::running(policy(true, 1));
     stage.signal();
-    assert_eq!(stage.pass(2_499), NOTHING);
+    assert_eq!(stage.pass(3_999), NOTHING);
     assert_eq!(stage.pass(1), [Terminate(nth(2))]);
     assert_eq!(stage.tell(Event::Drained(nth(2))), NOTHING);
-    assert_eq!(stage.pass(2_499), NOTHING);
+    assert_eq!(stage.pass(999), NOTHING);
     assert_eq!(stage.pass(1), [Notice(N::Killed(nth(2))), Kill(nth(2))]);
     assert_eq!(stage.dies(2, SIGKILL), [Drain(nth(1))]);
-    assert_eq!(stage.pass(1_500), [Terminate(nth(1))]);
-    assert_eq!(stage.pass(1_500), [Notice(N::Killed(nth(1))), Kill(nth(1))]);
+    assert_eq!(stage.pass(2_399), NOTHING);
+    assert_eq!(stage.pass(1), [Terminate(nth(1))]);
+    assert_eq!(stage.pass(599), NOTHING);
+    assert_eq!(stage.pass(1), [Notice(N::Killed(nth(1))), Kill(nth(1))]);
+}
+
+#[test]
+fn a_grace_of_any_length_is_divided_without_a_rest_and_none_is_a_kill_at_once() {
+    for grace_ms in 0..12 {
+        let policy = Policy { worker_close_grace_ms: grace_ms, agent_close_grace_ms: grace_ms, ..policy(true, 1) };
+        let mut stage = Stage::running(policy);
+        let [mut asked, began] = [stage.signal(), Vec::new()];
+        for _ in 0..grace_ms - grace_ms / 5 {
+            assert!(!asked.contains(&Terminate(nth(2))), "{grace_ms}");
+            asked = [began.clone(), stage.pass(1)].concat();
+        }
+        asked.extend(stage.pass(0));
+        assert!(asked.contains(&Terminate(nth(2))), "{grace_ms}: {asked:?}");
+        asked.extend(stage.pass(grace_ms / 5));
+        assert!(asked.contains(&Kill(nth(2))), "{grace_ms}: {asked:?}");
+    }
 }
 
 #[test]

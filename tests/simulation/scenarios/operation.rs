@@ -196,7 +196,7 @@ fn a_close_leaves_an_agent_that_a_reload_has_asked_to_leave_its_own_time() {
     stage.ready(3);
     assert_eq!(goes(&mut stage, 2)[1..], [Drain(nth(1))]);
     stage.signal();
-    assert_eq!(stage.pass(grace_ms / 2)[..1], [Terminate(nth(1))]);
+    assert_eq!(stage.pass(grace_ms - grace_ms / 5)[..1], [Terminate(nth(1))]);
     let killed = |actions: Vec<Action>| actions.contains(&Action::Kill(nth(1)));
     assert!(!killed(stage.pass(grace_ms - 1)) && killed(stage.pass(1)));
 }
