@@ -6,6 +6,7 @@ pub mod clock;
 pub mod cpus;
 pub mod crossing;
 pub mod descriptors;
+pub mod folder;
 pub mod inherited;
 pub mod lock;
 pub mod output;
