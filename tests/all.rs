@@ -27,6 +27,7 @@ mod inherited;
 mod log_faults;
 mod log_names;
 mod log_process;
+mod log_trust;
 mod logs;
 mod logs_follow;
 mod logs_read;

@@ -4,17 +4,19 @@
 //! It reads and writes at the speed of the disk and of one core: that nobody waits for it is the caller's.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::names::{Form, OldName};
+use super::shelf::Shelf;
 
 /// How much is read at once, in bytes.
 const AT_ONCE: usize = 64 * 1024;
@@ -26,18 +28,26 @@ const AT_ONCE: usize = 64 * 1024;
 /// The kernel's; the original then lies there as it did, and no temporary file does. `ResourceBusy`: somebody still writes
 /// into it.
 pub fn compress(directory: &Path, live: &OsStr, name: OldName) -> io::Result<u64> {
-    let plain = directory.join(name.file(live, Form::Plain));
-    let temporary = directory.join(name.file(live, Form::Temporary));
-    remove(&temporary)?;
-    let done = write(&plain, &temporary).and_then(|lines| {
-        fs::rename(&temporary, directory.join(name.file(live, Form::Compressed)))?;
+    compress_on(&Shelf::of(&directory.join(live))?, name)
+}
+
+/// The same for the directory that a shelf holds open.
+///
+/// # Errors
+/// As [`compress`].
+pub fn compress_on(shelf: &Shelf, name: OldName) -> io::Result<u64> {
+    let folder = shelf.folder();
+    let (plain, temporary) = (shelf.file(name, Form::Plain), shelf.file(name, Form::Temporary));
+    folder.remove(&temporary)?;
+    let done = write(shelf, &plain, &temporary).and_then(|lines| {
+        folder.rename(&temporary, &shelf.file(name, Form::Compressed))?;
         Ok(lines)
     });
     // The failure that counts is the first one.
-    let lines = done.inspect_err(|_| drop(remove(&temporary)))?;
+    let lines = done.inspect_err(|_| drop(folder.remove(&temporary)))?;
     // The new name must be on the disk before the old one goes from it.
-    File::open(directory)?.sync_all()?;
-    remove(&plain)?;
+    folder.sync()?;
+    folder.remove(&plain)?;
     Ok(lines)
 }
 
@@ -46,7 +56,15 @@ pub fn compress(directory: &Path, live: &OsStr, name: OldName) -> io::Result<u64
 /// # Errors
 /// The kernel's, or a compressed file that is damaged.
 pub fn lines(path: &Path, form: Form) -> io::Result<u64> {
-    let file = open(path)?;
+    let shelf = Shelf::of(path)?;
+    lines_of(shelf.open_old(shelf.live())?, form)
+}
+
+/// The same of an open file.
+///
+/// # Errors
+/// As [`lines`].
+pub fn lines_of(file: File, form: Form) -> io::Result<u64> {
     let mut reader: Box<dyn Read> = match form {
         Form::Plain => Box::new(file),
         Form::Compressed | Form::Temporary => Box::new(MultiGzDecoder::new(file)),
@@ -66,36 +84,26 @@ fn ends(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// Opens a file for reading; no link is followed, and no FIFO in its place holds us.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(ErrorKind::InvalidInput, "not a regular file"));
-    }
-    Ok(file)
-}
-
 /// Removes what compressions that were cut off have left. Originals whose compressed file is there already are not removed:
 /// they are compressed again.
 ///
 /// # Errors
 /// The directory cannot be read, or a file not be removed.
-pub fn recover(directory: &Path, live: &OsStr) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        let parsed = OldName::parse(live, &entry.file_name());
+pub fn recover(shelf: &Shelf) -> io::Result<()> {
+    for file in shelf.folder().names()? {
+        let parsed = OldName::parse(shelf.live(), &file);
         if parsed.is_some_and(|(name, form)| name.is_ours() && form == Form::Temporary) {
-            remove(&entry.path())?;
+            shelf.folder().remove(&file)?;
         }
     }
     Ok(())
 }
 
-fn write(plain: &Path, temporary: &Path) -> io::Result<u64> {
-    let mut from = open(plain)?;
+fn write(shelf: &Shelf, plain: &OsStr, temporary: &OsStr) -> io::Result<u64> {
+    let mut from = shelf.open_old(plain)?;
     let before = from.metadata()?;
-    let to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    let fresh = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let to = shelf.folder().open_file(temporary, fresh, Mode::S_IRUSR | Mode::S_IWUSR)?;
     to.set_permissions(before.permissions())?;
     let mut encoder = GzEncoder::new(to, Compression::default());
     let mut buffer = vec![0; AT_ONCE];
@@ -121,12 +129,4 @@ fn write(plain: &Path, temporary: &Path) -> io::Result<u64> {
     to.set_modified(before.modified()?)?;
     to.sync_all()?;
     Ok(lines)
-}
-
-/// Removes a file; one that is not there is removed.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
 }

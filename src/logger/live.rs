@@ -3,16 +3,17 @@
 //! It is not opened with O_APPEND, which `splice` refuses. Nobody else writes into it (it is locked), and what some visitor
 //! appended or cut off is seen before each turn: the position is that of the end.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::{Mode, fstat};
 
 use super::names::OldName;
-use super::shelf;
+use super::shelf::{Shelf, distrusted};
 use crate::sys::lock;
 
 /// The live file.
@@ -67,7 +68,11 @@ impl Live {
         if self.file.is_some() && there.is_ok_and(|there| there == self.identity) {
             return Ok(false);
         }
-        match open(&self.path) {
+        self.reopen(Shelf::make(&self.path).and_then(|shelf| open(&shelf)))
+    }
+
+    fn reopen(&mut self, opened: io::Result<File>) -> io::Result<bool> {
+        match opened {
             Ok(file) => {
                 self.take(file);
                 Ok(true)
@@ -121,32 +126,24 @@ impl Live {
     /// # Errors
     /// It cannot be renamed: it is as it was.
     pub fn rotate(&mut self, last: Option<OldName>) -> io::Result<()> {
-        shelf::set_aside_after(last, &self.path)?;
-        self.follow()?;
-        Ok(())
+        let shelf = Shelf::of(&self.path)?;
+        shelf.set_aside(last)?;
+        self.reopen(open(&shelf)).map(drop)
     }
 }
 
-/// Opens a live file or makes it, with its directory, and locks it. No symlink is followed.
+/// Opens the live file of this shelf or makes it, and locks it. No symlink is followed.
 ///
 /// # Errors
-/// The kernel's; EWOULDBLOCK when another logger writes it; EINVAL when it is no regular file.
-pub fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o640);
-    // O_NONBLOCK: a FIFO in the file's place must not hold us.
-    options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
-    let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let directory = path.parent().unwrap_or(Path::new("/"));
-            DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
-            options.open(path)?
-        }
-        opened => opened?,
-    };
+/// The kernel's; EWOULDBLOCK when another logger writes it; EINVAL when it is no regular file; `PermissionDenied` with the
+/// reason for one that another user may have put there.
+pub fn open(shelf: &Shelf) -> io::Result<File> {
+    let mode = Mode::from_bits_truncate(0o640);
+    let file = shelf.folder().open_file(shelf.live(), OFlag::O_RDWR | OFlag::O_CREAT, mode)?;
     if !file.metadata()?.is_file() {
         return Err(Errno::EINVAL.into());
     }
+    distrusted(shelf.folder().distrust(&fstat(&file)?))?;
     lock_alone(&file)?;
     Ok(file)
 }

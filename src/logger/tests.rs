@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use super::compress::{compress, recover};
 use super::names::{Form, OldName};
 use super::retention::{Limits, to_compress, to_delete};
-use super::shelf::{OldLog, old_logs, path_of, set_aside};
+use super::shelf::{OldLog, Shelf, old_logs, path_of, set_aside};
 
 const NOW: DateTime = datetime(2026, 11, 21, 5, 13, 58, 0);
 
@@ -278,7 +278,7 @@ fn whatever_a_crash_left_the_next_compression_puts_right() {
         left.iter().for_each(|file| drop(scratch.write(file, "half of it")));
         let listed = old_logs(&scratch.0, live()).unwrap();
         assert_eq!(listed.iter().map(|log| (log.name, log.form)).collect::<Vec<_>>(), [(name, Form::Plain)]);
-        recover(&scratch.0, live()).unwrap();
+        recover(&Shelf::of(&scratch.0.join(live())).unwrap()).unwrap();
         assert!(!scratch.names().contains(&temporary) && scratch.names().contains(&plain));
         compress(&scratch.0, live(), name).unwrap();
         assert_eq!(scratch.names(), std::slice::from_ref(&compressed));

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use super::compress;
 use super::ledger::{Counted, Ledger};
 use super::names::{Form, OldName};
 use super::retention::{self, Limits};
-use super::{compress, shelf};
+use super::shelf::{OldLog, Shelf};
 use crate::options::LogOptions;
 use crate::sys::priority;
 
@@ -50,7 +51,7 @@ impl Upkeep {
     /// A stream is there. What old logs it has when the first logger hears of it are an earlier start's: they do not count.
     pub fn begin(&self, number: u32, live: &Path) {
         if self.ledger.read_counted(number).is_ok_and(|counted| counted.up_to == 0) {
-            let old = shelf::split(live).and_then(|(directory, name)| shelf::old_logs(directory, name));
+            let old = Shelf::of(live).and_then(|shelf| shelf.old_logs());
             let up_to = old.ok().and_then(|old| Some(old.last()?.name.rank())).unwrap_or(1);
             drop(self.ledger.write_counted(number, Counted { lines: 0, up_to }));
         }
@@ -74,9 +75,9 @@ impl Upkeep {
     /// The logger ends: what is half compressed goes, and the next one begins anew.
     pub fn leave(&self, live: &Path) {
         if locked(&self.work).is_running
-            && let Ok((directory, name)) = shelf::split(live)
+            && let Ok(shelf) = Shelf::of(live)
         {
-            drop(compress::recover(directory, name));
+            drop(compress::recover(&shelf));
         }
     }
 }
@@ -105,22 +106,25 @@ fn run(work: &Mutex<Work>, ledger: &Ledger, limits: &Limits, compress: bool) {
 
 /// Throws away what is too much of the old logs of a live file, and compresses the others but the newest.
 fn look_after(live: &Path, tally: &mut Tally<'_>, limits: &Limits, compressing: bool) -> io::Result<()> {
-    let (directory, name) = shelf::split(live)?;
-    compress::recover(directory, name)?;
-    let old = shelf::old_logs(directory, name)?;
-    let lines = |old: &shelf::OldLog| compress::lines(&shelf::path_of(directory, name, old), old.form).ok();
+    let shelf = Shelf::of(live)?;
+    compress::recover(&shelf)?;
+    let old = shelf.old_logs()?;
+    let lines = |old: &OldLog| {
+        let file = shelf.open_old(&shelf.file(old.name, old.form)).ok()?;
+        compress::lines_of(file, old.form).ok()
+    };
     let delete = retention::to_delete(&old, limits, SystemTime::now());
     for gone in old.iter().filter(|old| delete.contains(&old.name)) {
         tally.add(gone.name, || lines(gone).or(Some(0)));
         for form in [Form::Plain, Form::Compressed] {
-            drop(std::fs::remove_file(directory.join(gone.name.file(name, form))));
+            drop(shelf.folder().remove(&shelf.file(gone.name, form)));
         }
     }
-    let old = shelf::old_logs(directory, name)?;
+    let old = shelf.old_logs()?;
     let compress = if compressing { retention::to_compress(&old) } else { Vec::new() };
     let but_the_newest = old.split_last().map_or(&[][..], |(_, older)| older);
     for old in but_the_newest.iter().filter(|old| old.name.is_ours()) {
-        let compressed = compress.contains(&old.name).then(|| compress::compress(directory, name, old.name).ok());
+        let compressed = compress.contains(&old.name).then(|| compress::compress_on(&shelf, old.name).ok());
         tally.add(old.name, || match old.form {
             Form::Plain => compressed.flatten(),
             Form::Compressed | Form::Temporary => lines(old),

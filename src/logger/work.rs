@@ -13,7 +13,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use super::after::After;
 use super::ledger::Ledger;
 use super::orders::Order;
-use super::shelf;
+use super::shelf::Shelf;
 use super::stream::Stream;
 use super::tools::Tools;
 use crate::ipc::lines::{LONGEST_FRAME, Lines};
@@ -251,7 +251,7 @@ impl Logger {
                 let Some(tools) = &self.tools else { return Ok(()) };
                 let mut stream = Stream::new(number, pipe, PathBuf::from(path), &tools.ledger);
                 if set_aside {
-                    drop(shelf::begin_anew(stream.path()));
+                    drop(Shelf::of(stream.path()).and_then(|shelf| shelf.begin_anew()));
                 }
                 // The first logger finds it locked, and is given it by the next order.
                 stream.open();

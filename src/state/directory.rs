@@ -120,6 +120,7 @@ impl Directory {
         let mut why = None;
         for place in &places {
             let path = place.path();
+            place.check_way(uid)?;
             if let Some(descriptor) = place::open_checked(&path, uid)? {
                 return Ok(Directory { descriptor, path });
             }
@@ -138,6 +139,7 @@ impl Directory {
     /// When it is not safe.
     pub fn of_uid(uid: u32) -> Result<Option<Self>, Failure> {
         for place in Place::all_of(uid)? {
+            place.check_way(uid)?;
             if let Some(directory) = Self::at(&place.path(), uid)? {
                 return Ok(Some(directory));
             }

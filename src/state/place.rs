@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::{Uid, User};
 
 use crate::error::Failure;
+use crate::sys::folder::Folder;
 
 /// Overrides the place.
 const VARIABLE: &str = "EGGCTL_STATE_DIR";
@@ -21,6 +22,8 @@ const VARIABLE: &str = "EGGCTL_STATE_DIR";
 pub(super) struct Place {
     base: PathBuf,
     below: PathBuf,
+    /// Was it chosen by the variable? The ways to all others are the system's own.
+    chosen: bool,
 }
 
 impl Place {
@@ -29,11 +32,12 @@ impl Place {
         if let Some(chosen) = std::env::var_os(VARIABLE).filter(|chosen| !chosen.is_empty()) {
             return Ok(vec![Place::chosen(chosen)?]);
         }
-        let fallback = Place { base: "/tmp".into(), below: format!("eggctl-{uid}").into() };
+        let place = |base: PathBuf, below: &str| Place { base, below: below.into(), chosen: false };
+        let fallback = place("/tmp".into(), &format!("eggctl-{uid}"));
         let home = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.dir);
         let preferred = match home {
-            _ if uid == 0 => Some(Place { base: "/run".into(), below: "eggctl".into() }),
-            Some(home) if home.is_absolute() => Some(Place { base: home, below: ".local/state/eggctl".into() }),
+            _ if uid == 0 => Some(place("/run".into(), "eggctl")),
+            Some(home) if home.is_absolute() => Some(place(home, ".local/state/eggctl")),
             _ => None,
         };
         Ok(preferred.into_iter().chain([fallback]).collect())
@@ -43,7 +47,7 @@ impl Place {
         let path = PathBuf::from(path);
         match (path.parent(), path.file_name()) {
             (Some(base), Some(name)) if path.is_absolute() => {
-                Ok(Place { base: base.to_owned(), below: PathBuf::from(name) })
+                Ok(Place { base: base.to_owned(), below: PathBuf::from(name), chosen: true })
             }
             _ => Err(Failure::state_place_not_absolute(VARIABLE, &path)),
         }
@@ -51,6 +55,24 @@ impl Place {
 
     pub(super) fn path(&self) -> PathBuf {
         self.base.join(&self.below)
+    }
+
+    /// May the way to it be believed? Where the variable has chosen it, no user but root and `uid` may be able to exchange a
+    /// directory above it.
+    ///
+    /// # Errors
+    /// A failure with the reason. A way that ends before the place is none.
+    pub(super) fn check_way(&self, uid: u32) -> Result<(), Failure> {
+        if !self.chosen {
+            return Ok(());
+        }
+        match Folder::open_guarded(&self.path(), uid) {
+            // The kernel's own reasons are met again, and said, by whoever opens it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() => {
+                Err(unsafe_place(&self.path(), error.to_string()))
+            }
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Makes what is missing below the base. Others may be doing the same.

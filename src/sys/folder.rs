@@ -294,7 +294,10 @@ fn guard(found: &FileStat, uid: u32, path: &Path) -> io::Result<()> {
     let why = if found.st_uid != 0 && found.st_uid != uid {
         format!("`{path}` above it belongs to uid {}, who could exchange it", found.st_uid)
     } else if found.st_mode & 0o022 != 0 && !is_sticky(found) {
-        format!("`{path}` above it may be written by others (mode {:04o}), who could exchange it", found.st_mode & 0o7777)
+        format!(
+            "`{path}` above it may be written by others (mode {:04o}), who could exchange it",
+            found.st_mode & 0o7777
+        )
     } else {
         return Ok(());
     };

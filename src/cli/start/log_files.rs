@@ -1,23 +1,25 @@
-//! The log files of a start: what an earlier one has left is set aside, new files are made and locked. No symlink is
-//! followed: whoever may write into the directory must not choose what we write to.
+//! The log files of a start: what an earlier one has left is set aside, new files are made and locked. A user who may write
+//! into the directory does not choose what we write to (`sys::folder`).
 //!
 //! The master and the logger get them open; how an old log is named stands in `logger::names`.
 
-use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
-use nix::unistd::{AccessFlags, access};
+use nix::fcntl::{AtFlags, OFlag};
+use nix::sys::stat::{Mode, SFlag};
+use nix::unistd::{AccessFlags, faccessat};
 
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::Ledger;
-use crate::logger::{live, shelf};
+use crate::logger::live;
+use crate::logger::shelf::Shelf;
 use crate::options::{Options, member_log};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{clock, lock, output, proc};
@@ -129,39 +131,45 @@ pub fn check(options: &Options) -> Result<(), Failure> {
 }
 
 fn check_one(path: &Path, by_default: bool, title: &str) -> Result<(), Failure> {
-    let parent = path.parent().unwrap_or(path);
-    let checked = match what_is_at(path)? {
-        There::Nothing => try_to_make(path),
-        There::Device { pipe: _ } => may(path, AccessFlags::W_OK),
+    let shelf = match Shelf::of(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return try_to_make_directory(path).map_err(|error| failure(path, &error));
+        }
+        shelf => shelf.map_err(|error| failure(path, &error))?,
+    };
+    let checked = match what_is_at(&shelf, path)? {
+        There::Nothing => try_to_make(&shelf),
+        There::Device => may(&shelf, shelf.live(), AccessFlags::W_OK),
         // An old log is renamed, which the directory must allow.
         There::File => {
-            if let Some(pids) = writers(path).filter(|pids| !by_default && !are_loggers_of(pids, title)) {
+            if let Some(pids) = writers(&shelf).filter(|pids| !by_default && !are_loggers_of(pids, title)) {
                 return Err(taken(path, &pids));
             }
-            may(path, AccessFlags::W_OK).and_then(|()| may(parent, AccessFlags::W_OK | AccessFlags::X_OK))
+            may(&shelf, shelf.live(), AccessFlags::W_OK)
+                .and_then(|()| may(&shelf, OsStr::new("."), AccessFlags::W_OK | AccessFlags::X_OK))
+                .and_then(|()| shelf.may_begin_anew())
         }
     };
     checked.map_err(|error| failure(path, &error))
 }
 
-fn may(path: &Path, what: AccessFlags) -> io::Result<()> {
-    Ok(access(path, what)?)
+fn may(shelf: &Shelf, name: &OsStr, what: AccessFlags) -> io::Result<()> {
+    Ok(faccessat(shelf.folder(), name, what, AtFlags::AT_EACCESS)?)
 }
 
-/// Makes the file, or the first of its directories that is missing, and removes it: no question tells as surely whether it
-/// can be made (`/proc` says that root may).
-fn try_to_make(path: &Path) -> io::Result<()> {
-    let missing = path.ancestors().take_while(|one| matches!(one.try_exists(), Ok(false)));
-    match missing.last() {
-        Some(first) if first != path => {
-            std::fs::create_dir(first)?;
-            std::fs::remove_dir(first)
-        }
-        _ => {
-            OpenOptions::new().write(true).create_new(true).open(path)?;
-            std::fs::remove_file(path)
-        }
-    }
+/// Makes the file and removes it: no question tells as surely whether it can be made (`/proc` says that root may).
+fn try_to_make(shelf: &Shelf) -> io::Result<()> {
+    let fresh = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    shelf.folder().open_file(shelf.live(), fresh, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    shelf.folder().remove(shelf.live())
+}
+
+/// The same for the first of its directories that is missing.
+fn try_to_make_directory(path: &Path) -> io::Result<()> {
+    let missing = path.ancestors().skip(1).take_while(|one| matches!(one.try_exists(), Ok(false)));
+    let Some(first) = missing.last() else { return Ok(()) };
+    std::fs::create_dir(first)?;
+    std::fs::remove_dir(first)
 }
 
 /// Are they loggers of this very title? We have its lock, so their master was killed: they are about to write what is left and
@@ -200,67 +208,71 @@ enum Opened {
 }
 
 fn open_one(path: &Path) -> Result<Opened, Failure> {
-    if let Some(directory) = path.parent() {
-        let made = DirBuilder::new().recursive(true).mode(0o755).create(directory);
-        made.map_err(|error| failure(directory, &error))?;
-    }
-    match what_is_at(path)? {
+    let shelf = Shelf::make(path).map_err(|error| failure(path.parent().unwrap_or(path), &error))?;
+    match what_is_at(&shelf, path)? {
         There::File => {
-            if let Some(pids) = writers(path) {
+            if let Some(pids) = writers(&shelf) {
                 return Ok(Opened::TakenBy(pids));
             }
-            shelf::begin_anew(path).map_err(|error| failure(path, &error))?;
+            shelf.begin_anew().map_err(|error| failure(path, &error))?;
         }
-        There::Device { pipe } => {
-            return open_device(path, pipe).map(Opened::Open).map_err(|error| failure(path, &error));
+        There::Device => {
+            return open_device(&shelf).map(Opened::Open).map_err(|error| failure(path, &error));
         }
         There::Nothing => {}
     }
-    live::open(path).map(Opened::Open).map_err(|error| failure(path, &error))
+    live::open(&shelf).map(Opened::Open).map_err(|error| failure(path, &error))
 }
 
 /// What stands where a log is to be.
 enum There {
     Nothing,
     File,
-    Device { pipe: bool },
+    Device,
 }
 
 /// Fails for what can be no log.
-fn what_is_at(path: &Path) -> Result<There, Failure> {
-    match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_symlink() => {
+fn what_is_at(shelf: &Shelf, path: &Path) -> Result<There, Failure> {
+    let found = match shelf.folder().look(shelf.live()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(There::Nothing),
+        found => found.map_err(|error| failure(path, &error))?,
+    };
+    match SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFLNK => {
             let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()));
             Err(failure.because("it is a symbolic link, and logs follow none").hint("name the file itself"))
         }
-        Ok(meta) if meta.is_dir() => Err(failure(path, &Errno::EISDIR.into())),
-        Ok(meta) if meta.is_file() => Ok(There::File),
-        Ok(meta) => Ok(There::Device { pipe: meta.file_type().is_fifo() }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(There::Nothing),
-        Err(error) => Err(failure(path, &error)),
+        SFlag::S_IFDIR => Err(failure(path, &Errno::EISDIR.into())),
+        SFlag::S_IFREG => Ok(There::File),
+        kind => match shelf.folder().distrust(&found).filter(|_| kind == SFlag::S_IFIFO) {
+            // Its reader gets what the application prints.
+            Some(why) => Err(failure(path, &io::Error::new(io::ErrorKind::PermissionDenied, why))),
+            None => Ok(There::Device),
+        },
     }
 }
 
 /// Who holds the lock of a live file, if anybody does.
-fn writers(path: &Path) -> Option<Vec<u32>> {
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;
+fn writers(shelf: &Shelf) -> Option<Vec<u32>> {
+    let file = shelf.folder().open_file(shelf.live(), OFlag::O_WRONLY, Mode::empty()).ok()?;
     let is_locked = lock::is_locked(&file).unwrap_or(false);
     is_locked.then(|| proc::holders_of_lock(&file).unwrap_or_default())
 }
 
 /// A device or a pipe that somebody else reads: written to as it is. A pipe without a reader is an error, not a wait.
-fn open_device(path: &Path, pipe: bool) -> io::Result<File> {
-    let flags = OFlag::O_NOFOLLOW.bits() | if pipe { OFlag::O_NONBLOCK.bits() } else { 0 };
-    let file = OpenOptions::new().append(true).custom_flags(flags).open(path)?;
+fn open_device(shelf: &Shelf) -> io::Result<File> {
+    let file = shelf.folder().open_file(shelf.live(), OFlag::O_WRONLY | OFlag::O_APPEND, Mode::empty())?;
     nix::fcntl::fcntl(&file, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_APPEND))?;
     Ok(file)
 }
 
 fn failure(path: &Path, error: &io::Error) -> Failure {
-    Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display()))
-        .because(error)
-        .hint("--stdout and --stderr name other files")
+    let failure = Failure::new(Exit::Failed, format!("cannot write the log `{}`", path.display())).because(error);
+    // A reason in words is one of trust; the kernel's own has a number.
+    if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error().is_none() {
+        return failure.hint("remove it, or name files in a directory of your own with `--stdout` and `--stderr`");
+    }
+    failure.hint("--stdout and --stderr name other files")
 }
 
 #[cfg(test)]
