@@ -443,6 +443,35 @@ fn no_file_says_where_to_download_from() {
 }
 
 #[test]
+fn every_test_that_a_document_cites_is_there() {
+    // `file::name_of_the_test`, as SECURITY.md cites them; in src the tests of a file may lie in a folder of its name.
+    let cited = |text: &str| -> Vec<(String, String)> {
+        let quoted = text.split('`').skip(1).step_by(2).filter_map(|word| word.split_once("::"));
+        let is_name = |name: &str| name.len() > 12 && name.contains('_') && name.bytes().all(is_word);
+        quoted.filter(|(_, name)| is_name(name)).map(|(file, name)| (file.to_owned(), name.to_owned())).collect()
+    };
+    let mut paths = Vec::new();
+    files(&root().join("tests"), &mut paths);
+    files(&root().join("src"), &mut paths);
+    let texts: Vec<(PathBuf, String)> =
+        paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect();
+    let exists = |(file, name): &(String, String)| {
+        let here = |path: &Path| {
+            path.components().any(|part| Path::new(part.as_os_str()).file_stem() == Path::new(file).file_name())
+        };
+        texts.iter().any(|(path, text)| here(path) && text.contains(&format!("fn {name}(")))
+    };
+    let security = cited(&fs::read_to_string(root().join("SECURITY.md")).unwrap());
+    assert!(security.len() > 20, "the citations of SECURITY.md are not where this test looks: {security:?}");
+    let missing = security.iter().filter(|test| !exists(test));
+    none(
+        "Every test that SECURITY.md cites exists.",
+        &missing.map(|(file, name)| format!("{file}::{name}")).collect::<Vec<_>>(),
+    );
+    assert!(!exists(&("stop".to_owned(), "a_test_that_was_never_written".to_owned())));
+}
+
+#[test]
 fn the_rules_see_a_breach_when_there_is_one() {
     let source = |path: &str, text: &str| Source {
         path: PathBuf::from(path),
