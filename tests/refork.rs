@@ -151,9 +151,8 @@ fn many_deaths_are_backed_off_from_and_never_given_up() {
     });
 }
 
-fn replaces_nobody_in(world: &mut World, env: &str) {
-    world.expect_a_death();
-    world.expect_in_log("don't fork");
+fn replaces_no_worker_but_the_agent_in(world: &mut World, env: &str) {
+    world.expect_in_log("");
     let port = world.port();
     world.start("svc", port).arg(format!("--env={env}")).run().exits(0);
     let master = world.master("svc");
@@ -162,17 +161,41 @@ fn replaces_nobody_in(world: &mut World, env: &str) {
     world.log_says("don't fork");
     assert_eq!(world.workers(master), [old[1]]);
     assert_eq!(http::get(port, "/").pid(), old[1]);
+    let agent = world.agents(master)[0];
+    processes::signal(agent, Signal::SIGKILL);
+    eventually("a new agent", || world.agents(master).iter().any(|pid| *pid != agent));
+    // One that dies of itself, and again: the wait before it grows, and it is never given up.
+    for _ in 0..2 {
+        let agent = world.agents(master)[0];
+        http::get(port, r#"/send?message={"action":"die","data":0}"#);
+        eventually("another agent", || matches!(world.agents(master)[..], [pid] if pid != agent));
+    }
+    assert_eq!(world.workers(master), [old[1]], "the workers stay as they are");
     world.stop("svc");
 }
 
 #[test]
-fn in_env_local_nobody_is_replaced() {
-    world(|world| replaces_nobody_in(world, "local"));
+fn in_env_local_no_worker_is_replaced_and_the_agent_is() {
+    world(|world| replaces_no_worker_but_the_agent_in(world, "local"));
 }
 
 #[test]
-fn in_env_unittest_nobody_is_replaced() {
-    world(|world| replaces_nobody_in(world, "unittest"));
+fn in_env_unittest_no_worker_is_replaced_and_the_agent_is() {
+    world(|world| replaces_no_worker_but_the_agent_in(world, "unittest"));
+}
+
+#[test]
+fn in_the_foreground_a_dead_agent_is_replaced_in_env_local() {
+    world(|world| {
+        world.expect_in_log("");
+        let master = world.foreground("svc", world.port()).arg("--env=local").spawn();
+        master.says("started on");
+        let agent = world.agents(master.pid())[0];
+        processes::signal(agent, Signal::SIGKILL);
+        eventually("a new agent", || matches!(world.agents(master.pid())[..], [pid] if pid != agent));
+        master.signal(Signal::SIGTERM);
+        master.finish().exits(0);
+    });
 }
 
 #[test]

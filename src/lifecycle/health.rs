@@ -29,7 +29,7 @@ impl Lifecycle {
 
     /// Notes since when the agent or all workers are missing, and gives up, or says so, when it has been too long.
     pub(super) fn watch_health(&mut self, now: Millis, actions: &mut Vec<Action>) {
-        // Where the dead are not replaced nobody expects them back.
+        // In development dead workers are not expected back, and egg-cluster has no such check there, for the agent neither.
         if self.phase != Phase::Running || !self.policy.refork {
             return;
         }

@@ -10,7 +10,7 @@ pub struct Policy {
     pub agent: bool,
     /// How many workers; at least 1.
     pub workers: u32,
-    /// Is a dead member replaced? Not with `--env local` or `--env unittest`, as in Egg.
+    /// Is a dead worker replaced? Not with `--env local` or `--env unittest`, as in Egg. A dead agent always is.
     pub refork: bool,
     /// How many spares wait at the gate; 0 without refork.
     pub spares: u32,

@@ -58,9 +58,9 @@ fn back_off_ms(deaths: u32) -> Millis {
 impl Lifecycle {
     /// The slot of this role lost its member, which had lived since `spawned_at`.
     pub(super) fn vacate(&mut self, role: Role, spawned_at: Millis, now: Millis, actions: &mut Vec<Action>) {
-        let refork = self.policy.refork;
+        let replaced = self.policy.refork || role == Role::Agent;
         let Some(slot) = self.slot_mut(role) else { return };
-        if !refork {
+        if !replaced {
             slot.seat = Seat::Closed;
             actions.push(Action::Notice(Notice::NoRefork(role)));
             return;

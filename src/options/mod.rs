@@ -265,7 +265,7 @@ impl Options {
         }
     }
 
-    /// Is a dead member replaced? egg-cluster's rule: everywhere but in development.
+    /// Is a dead worker replaced? egg-cluster's rule: everywhere except in development. A dead agent is replaced there, too.
     #[must_use]
     pub fn replaces_the_dead(&self) -> bool {
         match self.env.as_deref() {

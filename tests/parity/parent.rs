@@ -143,13 +143,18 @@ fn typed_in_a_shell_it_is_a_master_in_the_foreground() {
 }
 
 #[test]
-fn outside_of_production_nobody_is_replaced() {
+fn outside_of_production_no_worker_is_replaced_and_the_agent_is() {
     scenario(Passes, |scene| {
         let parent = parent(scene).env("NODE_ENV", "test").env("EGG_SERVER_ENV", "").spawn();
         eventually("egg-ready", || !heard(&parent).is_empty());
         let master = scene.master("svc").pid;
         processes::signal(scene.workers(master)[0].pid, Signal::SIGKILL);
         eventually("the worker's death", || heard(&parent).len() == 2);
+        assert!(scene.workers(master).is_empty());
+        let agent = scene.agent(master).pid;
+        processes::signal(agent, Signal::SIGKILL);
+        eventually("the agent's death", || heard(&parent).len() == 3);
+        eventually("a new agent", || scene.noted("agent", "boot").len() == 2);
         assert!(scene.workers(master).is_empty());
         parent.signal(Signal::SIGTERM);
         parent.finish().exits(0);

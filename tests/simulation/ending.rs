@@ -25,11 +25,13 @@ impl World {
             took = took.saturating_sub(65_000); // It may have been up to there.
         }
         if self.lifecycle.phase() == Phase::Running {
+            let (agents, _) = self.ready();
             must!(self.full_strength() || !self.policy.refork, "faults have stopped, full strength does not return");
+            must!(agents == usize::from(self.policy.agent), "faults have stopped, and there is no agent");
             must!(self.lifecycle.operation().is_none(), "{:?} never ends", self.lifecycle.operation());
             // An operation may have been under way, and another asked for by a member behind it.
             let most = 65_000 + 2 * (PATIENCE.drain_grace_ms + worker_grace + agent_grace);
-            must!(took <= most || !self.policy.refork, "full strength took {took} ms");
+            must!(took <= most, "full strength took {took} ms");
         }
         if matches!(self.lifecycle.phase(), Phase::New | Phase::Running) {
             let began = self.now;

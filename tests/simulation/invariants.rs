@@ -4,7 +4,7 @@
 //!  2. A spawn never comes while closing; in a start the workers come after the agent is ready; a spawn is the last action of
 //!     its batch.
 //!  3. Who is lost is replaced once, exactly when its back-off is over (or the refork window has room), at most 60 in 60 s;
-//!     without refork never.
+//!     without refork only the agent is.
 //!  4. The agent goes after the workers: in a close it is left alone while a worker lives, in a reload, if it is well, until
 //!     the last old worker has gone or had its KILL.
 //!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than a fifth of the grace after it.
@@ -138,7 +138,7 @@ impl World {
     /// Is a refork what is due in this slot? If so, is it in time?
     fn judge_refork(&mut self, role: Role, room: Millis) -> Result<bool, String> {
         let (now, calm) = (self.now, self.full_strength() && self.judge.operations.op.is_none());
-        let (refork, late) = (self.policy.refork, self.answers_late);
+        let (refork, late) = (self.is_replaced(role), self.answers_late);
         let Ok(account) = self.judge.account(role) else { return Ok(false) };
         let due = account.due;
         match role {
@@ -237,13 +237,13 @@ impl World {
             | Notice::SpareTakesOver { .. }
             | Notice::Done(_) => {}
             Notice::Refork { role, after_ms } => {
-                must!(running && self.policy.refork, "{notice:?} outside of running");
+                must!(running && self.is_replaced(*role), "{notice:?} outside of running");
                 let account = self.judge.account(*role)?;
                 must!(!account.told && account.holder.is_none(), "{notice:?}, but nobody was lost");
                 must!(*after_ms == back_off(account.deaths), "{notice:?} after {} deaths", account.deaths);
                 account.told = true;
             }
-            Notice::NoRefork(_) => must!(running && !self.policy.refork, "{notice:?} with refork"),
+            Notice::NoRefork(role) => must!(running && !self.is_replaced(*role), "{notice:?} with refork"),
             Notice::ReforkWindowFull { wait_ms } => {
                 let first = self.judge.reforks.len().checked_sub(60).map(|oldest| self.judge.reforks[oldest] + 60_000);
                 must!(first == Some(self.now + wait_ms), "untrue: {notice:?}");
@@ -332,11 +332,15 @@ impl World {
         let ready = holders.filter(|holder| self.lifecycle.is_ready(holder.0)).count();
         let slots = self.judge.seats().filter(expected).count();
         must!(self.lifecycle.waiting_for().count() + ready == slots, "waiting_for disagrees with is_ready");
-        let vacant = self.judge.seats().any(|account| account.holder.is_none());
-        let kept =
-            self.lifecycle.next_timeout().is_some() || !self.policy.refork || self.lifecycle.operation().is_some();
+        let vacant = self.judge.seats().any(|account| account.holder.is_none() && self.is_replaced(account.role));
+        let kept = self.lifecycle.next_timeout().is_some() || self.lifecycle.operation().is_some();
         must!(phase != Phase::Running || !vacant || kept, "a slot is empty and nothing is planned");
         Ok(())
+    }
+
+    /// Is the member of this role replaced when it dies?
+    fn is_replaced(&self, role: Role) -> bool {
+        self.policy.refork || role == Role::Agent
     }
 
     /// Is it the slot of a worker that is there already, while there are to be more?

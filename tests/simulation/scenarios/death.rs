@@ -127,10 +127,21 @@ fn the_61st_refork_within_a_minute_waits_for_room_and_the_log_is_told_once() {
 }
 
 #[test]
-fn without_refork_a_dead_member_is_not_replaced() {
+fn without_refork_a_dead_worker_is_not_replaced_and_the_agent_is() {
     let mut stage = Stage::running(Policy { refork: false, ..policy(true, 1) });
     assert_eq!(stage.dies(2, SIGKILL), [died(2, SIGKILL), Notice(N::NoRefork(worker(0)))]);
-    assert_eq!(stage.dies(1, SIGKILL), [died(1, SIGKILL), Notice(N::NoRefork(AGENT))]);
+    assert_eq!(stage.lifecycle.next_timeout(), None);
+    assert_eq!(stage.dies(1, SIGKILL), [died(1, SIGKILL), refork(AGENT, 0), spawn(3, AGENT)]);
+    assert_eq!(stage.dies(3, Death::Code(1)), [died(3, Death::Code(1)), refork(AGENT, 100)]);
+    assert_eq!(stage.pass(100), [spawn(4, AGENT)]);
+    stage.ready(4);
+    assert_eq!(stage.lifecycle.next_timeout(), None);
+}
+
+#[test]
+fn without_refork_and_without_an_agent_a_master_whose_workers_have_died_waits() {
+    let mut stage = Stage::running(Policy { refork: false, ..policy(false, 1) });
+    assert_eq!(stage.dies(1, SIGKILL), [died(1, SIGKILL), Notice(N::NoRefork(worker(0)))]);
     assert_eq!(stage.tell(Event::Alone), NOTHING);
     assert_eq!(stage.lifecycle.next_timeout(), None);
 }
