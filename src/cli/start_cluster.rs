@@ -11,7 +11,8 @@ use crate::error::{Exit, Failure};
 use crate::options::{self, StartCluster};
 use crate::sys::crossing;
 
-use super::{node_line, start};
+use super::node_line;
+use super::start::{self, By};
 
 /// How a parent may want the messages framed: JSON is one of two.
 const SERIALIZATION: &str = "NODE_CHANNEL_SERIALIZATION_MODE";
@@ -45,6 +46,17 @@ pub fn run(typed: &StartCluster) -> anyhow::Result<Exit> {
     let channel = crossing::parents_channel().map_err(|error| {
         Failure::new(Exit::Usage, "the parent's channel cannot be used").because(format!("$NODE_CHANNEL_FD: {error}"))
     })?;
-    let options = options::resolve_start_cluster(typed, &start::surroundings()?)?;
-    start::begin(options, channel, Vec::new())
+    let around = start::surroundings()?;
+    let options = options::resolve_start_cluster(typed, None, &around)?;
+    if typed.names_title() {
+        let title = start::take_title(&options)?;
+        return start::begin(options, title, By::StartCluster { channel });
+    }
+    // Egg's own master takes no title, so that a program may start several of one application.
+    if let Ok(title) = start::try_title(&options)? {
+        return start::begin(options, title, By::StartCluster { channel });
+    }
+    let options = options::resolve_start_cluster(typed, Some(std::process::id()), &around)?;
+    let title = start::take_title(&options)?;
+    start::begin(options, title, By::StartCluster { channel })
 }

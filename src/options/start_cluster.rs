@@ -17,8 +17,8 @@ use super::place::Place;
 use super::resolve::{close_grace_ms, home, log_level};
 use super::serving::Serving;
 use super::settings::Settings;
-use super::surroundings::Surroundings;
-use super::{Options, Title, program};
+use super::surroundings::{Found, Surroundings};
+use super::{LONGEST_TITLE, Options, Title, program};
 use crate::error::Failure;
 
 /// How long a member may boot. Whoever started this master limits its start; Egg's members give up by themselves after 10
@@ -51,6 +51,13 @@ impl StartCluster {
         }
     }
 
+    /// Does it say which title the master is to have?
+    #[must_use]
+    pub fn names_title(&self) -> bool {
+        // What cannot be read is told by [`resolve_start_cluster`].
+        self.options().is_ok_and(|options| options.get("title").is_some_and(|title| title != ""))
+    }
+
     /// The options as they were given; what means "none" to egg-cluster is taken away.
     fn options(&self) -> Result<Map<String, Value>, Failure> {
         let json = self.arguments.first().ok_or_else(|| Failure::bad_start_cluster("there are none"))?;
@@ -73,11 +80,16 @@ impl StartCluster {
     }
 }
 
-/// Resolves and checks everything; changes nothing.
+/// Resolves and checks everything; changes nothing. `pid` is put at the end of a default title: another master of this
+/// application has the plain one.
 ///
 /// # Errors
 /// The first thing that is wrong: exit 2, or 1 for a node that cannot be run.
-pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Result<Options, Failure> {
+pub fn resolve_start_cluster(
+    typed: &StartCluster,
+    pid: Option<u32>,
+    around: &Surroundings,
+) -> Result<Options, Failure> {
     let node_flags = typed.node_flags()?;
     let options = typed.options()?;
     let mut around = around.clone();
@@ -95,7 +107,10 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
     let framework = place.framework(asked.framework()?, &around.cwd)?;
     let framework = framework.ok_or_else(|| Failure::not_egg(&place.base_dir))?;
-    let title: Title = asked.title(&name)?;
+    let title: Title = match pid {
+        Some(pid) => asked.title(&with_pid(&name, pid))?,
+        None => asked.title(&name)?,
+    };
     let (workers, env, serving) = (asked.workers()?, asked.env()?, Serving::of(&asked, &place.base_dir)?);
     let port = asked.port(Some(framework.family))?.or(serving.default_port());
     let application = EggOptions {
@@ -144,4 +159,11 @@ pub fn resolve_start_cluster(typed: &StartCluster, around: &Surroundings) -> Res
         directory: around.cwd.clone(),
         env,
     })
+}
+
+/// The name with the pid after it, cut so that it makes a title that is short enough.
+fn with_pid(name: &Found, pid: u32) -> Found {
+    const MOST: usize = LONGEST_TITLE - "egg-server-".len() - "-4294967295".len();
+    let end = (0..=MOST.min(name.text.len())).rev().find(|end| name.text.is_char_boundary(*end));
+    Found { text: format!("{}-{pid}", &name.text[..end.unwrap_or(0)]), source: name.source }
 }

@@ -33,18 +33,45 @@ use log_files::LogFiles;
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
     // First: nothing else may have been opened (see there).
     let inherited = inherited::arrive()?;
-    begin(resolve(flags)?, None, inherited)
+    let options = resolve(flags)?;
+    let title = take_title(&options)?;
+    begin(options, title, By::Command { inherited })
 }
 
-/// Takes the title and becomes the master, or detaches it and waits. `channel`: a parent of the master in the foreground;
-/// `inherited`: sockets that this process was started with.
+/// A title that is this process' own.
+pub struct Taken {
+    directory: Directory,
+    lock: TitleLock,
+}
+
+/// How this process was started.
+pub enum By {
+    /// By `eggctl start`, with these sockets.
+    Command {
+        /// What was inherited.
+        inherited: Vec<Given>,
+    },
+    /// In the place of node: by a parent with this channel, or from a shell.
+    StartCluster {
+        /// The parent's channel.
+        channel: Option<OwnedFd>,
+    },
+}
+
+/// Becomes the master, or detaches it and waits.
 ///
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
-pub fn begin(mut options: Options, channel: Option<OwnedFd>, inherited: Vec<Given>) -> anyhow::Result<Exit> {
+pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit> {
+    let Taken { directory, lock } = title;
     options.take_cookie(state::new_cookie(&options.title)?);
+    // What is typed in the place of node is no command that a reload could read again.
+    let (command, channel, inherited) = match by {
+        By::Command { inherited } => (Some(typed()?), None, inherited),
+        By::StartCluster { channel } => (None, channel, Vec::new()),
+    };
+    record(&options, command, &directory)?;
     let program = crossing::own_program()?;
-    let (directory, lock) = take_title(&options)?;
     make_directories(&options);
     let logs = log_files::open(&mut options)?;
     keep_logs(&options, &directory);
@@ -116,23 +143,42 @@ pub fn check_kernel() -> anyhow::Result<()> {
     Err(failure.because("eggctl needs 5.10 or newer").into())
 }
 
-/// Takes the title's lock, and asks /proc too: a lost state directory must not yield two masters.
-fn take_title(options: &Options) -> anyhow::Result<(Directory, TitleLock)> {
+/// Takes the title, or says that another master has it.
+///
+/// # Errors
+/// It is taken, or the state directory cannot be used.
+pub fn take_title(options: &Options) -> anyhow::Result<Taken> {
+    match try_title(options)? {
+        Ok(taken) => Ok(taken),
+        Err(pid) => Err(already(options, pid).into()),
+    }
+}
+
+/// Takes the title's lock, and asks /proc too: a lost state directory must not yield two masters. Inside: the pid of the
+/// master that has it, as far as it is known.
+///
+/// # Errors
+/// The state directory cannot be used.
+pub fn try_title(options: &Options) -> anyhow::Result<Result<Taken, Option<u32>>> {
     let directory = Directory::open()?;
     let lock = match directory.lock(&options.title)? {
         LockOutcome::Locked(lock) => lock,
-        LockOutcome::Held(holder) => return Err(already(options, holder.pid()).into()),
+        LockOutcome::Held(holder) => return Ok(Err(holder.pid())),
     };
-    if let Some(running) = masters::of_title(nix::unistd::geteuid().as_raw(), &options.title)?.first() {
-        return Err(already(options, Some(running.pid)).into());
-    }
+    Ok(match masters::of_title(nix::unistd::geteuid().as_raw(), &options.title)?.first() {
+        Some(running) => Err(Some(running.pid)),
+        None => Ok(Taken { directory, lock }),
+    })
+}
+
+/// Writes who the master is to be. Commands find it by this.
+fn record(options: &Options, command: Option<Command>, directory: &Directory) -> anyhow::Result<()> {
     let mut record = Record::of_self(options)?;
-    record.command = Some(typed()?);
+    record.command = command;
     if let Some(before) = directory.read_record(&options.title) {
         record.follow(before);
     }
-    directory.write_record(&record)?;
-    Ok((directory, lock))
+    Ok(directory.write_record(&record)?)
 }
 
 /// What was typed behind `eggctl start`, and where.

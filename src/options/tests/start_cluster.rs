@@ -19,7 +19,28 @@ fn told(scratch: &Scratch, flags: &[&str], arguments: &[&str], variables: &[(&st
     set(&mut around, variables);
     let words = |words: &[&str]| words.iter().map(OsString::from).collect();
     let typed = StartCluster { node_flags: words(flags), arguments: words(arguments) };
-    resolve_start_cluster(&typed, &around)
+    resolve_start_cluster(&typed, None, &around)
+}
+
+#[test]
+fn a_default_title_gets_the_pid_where_another_master_has_the_plain_one() {
+    let scratch = egg();
+    let title = |more: &str, name: &str| {
+        scratch.write("svc/package.json", &format!(r#"{{"name":"{name}"}}"#));
+        let json = format!(r#"{{"baseDir":"{}"{more}}}"#, scratch.text("svc"));
+        let typed = StartCluster { node_flags: Vec::new(), arguments: vec![json.into()] };
+        let options = resolve_start_cluster(&typed, Some(77), &scratch.around()).unwrap();
+        let Application::Egg { cluster_options, .. } = &options.application else { panic!("no Egg") };
+        assert!(cluster_options.contains(&format!(r#""title":"{}""#, options.title.as_str())), "{cluster_options}");
+        (String::from(options.title), typed.names_title())
+    };
+    assert_eq!(title("", "svc"), ("egg-server-svc-77".to_owned(), false));
+    assert_eq!(title(r#","title":"""#, "svc"), ("egg-server-svc-77".to_owned(), false));
+    assert_eq!(title(r#","title":null"#, "svc"), ("egg-server-svc-77".to_owned(), false));
+    assert_eq!(title(r#","title":"T""#, "svc"), ("T".to_owned(), true));
+    // A title has 200 bytes at most, and no half of a letter.
+    let (long, _) = title("", &"é".repeat(94));
+    assert!(long.len() <= 200 && long.starts_with("egg-server-éé") && long.ends_with("é-77"), "{long}");
 }
 
 #[test]
