@@ -84,6 +84,57 @@ fn its_title_is_taken_and_a_second_master_of_it_fails_at_once() {
 }
 
 #[test]
+fn without_a_title_a_second_master_of_the_application_has_its_pid_in_its_title() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| {
+        world.expect_egg_lines();
+        let name = "egg-server-egg3";
+        let start = |more: serde_json::Value| {
+            let mut options = options(&application, world.port());
+            options.as_object_mut().unwrap().remove("title");
+            options.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let words = ["--no-deprecation", "start-cluster", &options.to_string()];
+            world.eggctl(&words).env("NODE_ENV", "production").spawn()
+        };
+        let first = start(json!({}));
+        first.says("egg started on");
+        let second = start(json!({ "title": null }));
+        second.says("egg started on");
+        assert_eq!(world.master(name), first.pid());
+        let title = format!("{name}-{}", second.pid());
+        assert_eq!(world.master(&title), second.pid());
+        // Its commands find it by that title, its members have been told it.
+        let arguments = processes::Process::read(world.workers(second.pid())[0]).unwrap().args;
+        assert!(arguments.last().unwrap().contains(&format!(r#""title":"{title}""#)), "{arguments:?}");
+        world.eggctl(&["reload", &format!("--title={title}")]).run().exits(0).says("reloaded by generation");
+        world.stop(&title);
+        second.finish().exits(0);
+        // A title that is named is not changed.
+        let named = start(json!({ "title": name })).finish();
+        named.fails(1).says("already running").says(&format!("pid {}", first.pid()));
+        world.stop(name);
+        first.finish().exits(0);
+    });
+}
+
+#[test]
+fn reload_worker_from_the_parent_reloads_outside_of_production_too() {
+    let Some(application) = installed("egg3") else { return };
+    world(|world| {
+        world.expect_egg_lines();
+        let options = options(&application, world.port()).to_string();
+        let words = json!([env!("CARGO_BIN_EXE_eggctl"), "start-cluster", options, "--title=egg"]);
+        let fixture = world.fixture("parent/parent.js");
+        let parent = world.program(&["node", fixture.to_str().unwrap()]).env("MASTER", words.to_string());
+        let parent = parent.env("NODE_ENV", "development").env("PARENT", "reloads").spawn();
+        parent.says("reloaded: 1 new worker");
+        assert_eq!(world.boots("worker"), 2);
+        parent.signal(Signal::SIGTERM);
+        parent.finish().exits(0).says("the master ended: 0 null");
+    });
+}
+
+#[test]
 fn a_member_cannot_tell_a_node_parent_what_only_the_master_says() {
     let Some(application) = installed("egg3") else { return };
     world(|world| {

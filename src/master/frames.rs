@@ -216,8 +216,8 @@ impl Master {
         if route.receiver == Receiver::Parent && claims {
             return self.warn(Often::Forged, from, "sent what only the master says to the parent: dropped");
         }
-        if route.receiver == Receiver::Master && envelope.action.as_deref() == Some("reload-worker") {
-            return self.reload_as_asked_by_a_member();
+        if asks_for_a_reload(route, envelope) {
+            return self.reload_as_egg_asks();
         }
         if route.receiver == Receiver::Nobody {
             return self.warn(Often::Nobody, from, "sent a message to nobody: dropped");
@@ -243,9 +243,10 @@ impl Master {
         tells_port
     }
 
-    /// Egg's own word for it (its development plugin sends it when a file has changed): worker by worker, and in development
-    /// all at once, since a developer waits and nobody else is there.
-    fn reload_as_asked_by_a_member(&mut self) {
+    /// Egg's own word for it: its development plugin sends it from the agent when a file has changed, and a program that
+    /// started the master may send it as the parent. Worker by worker, and in development all together, since a developer
+    /// waits and no client is there.
+    fn reload_as_egg_asks(&mut self) {
         let how = if self.carried.options.replaces_the_dead() {
             ReloadHow { rolling: true, ..ReloadHow::default() }
         } else {
@@ -273,6 +274,9 @@ impl Master {
         };
         if let Inbound::User(envelope) = inbound {
             let route = self.route(Sender::Parent, &envelope);
+            if asks_for_a_reload(route, &envelope) {
+                return self.reload_as_egg_asks();
+            }
             self.relay(route, &envelope);
         }
     }
@@ -331,4 +335,9 @@ impl Master {
         let who = self.carried.members.get(member).map_or_else(|| "a member".to_owned(), words::in_log);
         self.notices.once_a_minute(kind, clock::monotonic_ms(), &format!("{who} {text}"));
     }
+}
+
+/// Is it Egg's word for a reload, for the master?
+fn asks_for_a_reload(route: Route, envelope: &Envelope<'_>) -> bool {
+    route.receiver == Receiver::Master && envelope.action.as_deref() == Some("reload-worker")
 }

@@ -71,6 +71,24 @@ fn a_node_parents_messages_arrive_with_and_without_a_handle() {
 }
 
 #[test]
+fn a_node_parents_reload_worker_replaces_the_workers() {
+    scenario(Passes, |scene| {
+        let parent = parent(scene).env("PARENT", "reloads").spawn();
+        eventually("a second worker", || scene.noted("app", "boot").len() == 2);
+        let [old, new] = [0, 1].map(|boot| scene.noted("app", "boot")[boot]["pid"].clone());
+        let master = scene.master("svc").pid;
+        eventually("the first one is gone", || {
+            let pids: Vec<u32> = scene.workers(master).iter().map(|worker| worker.pid).collect();
+            new.as_u64().is_some_and(|new| pids == [u32::try_from(new).unwrap()])
+        });
+        assert_ne!(old, new);
+        scene.answers();
+        parent.signal(Signal::SIGTERM);
+        parent.finish().exits(0).says("the master ended: 0 null");
+    });
+}
+
+#[test]
 fn a_node_parent_that_closes_the_channel_leaves_the_master_running() {
     scenario(Passes, |scene| {
         let parent = parent(scene).env("PARENT", "disconnects").spawn();
