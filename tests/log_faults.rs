@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
@@ -67,6 +68,30 @@ fn on_a_full_disk(world: &mut World, flags: &[&str]) -> Option<FullDisk> {
     let flag = format!("--stdout={}", log.display());
     world.start("svc", port).args(flags).args(["--workers=1", &flag]).run().exits(0);
     Some(FullDisk { port, log, ballast })
+}
+
+#[test]
+fn a_disk_that_takes_nothing_holds_a_start_up_for_a_second_at_most() {
+    world(|world| {
+        let Some(disk) = small_disk(world, "128k") else { return };
+        world.expect_in_log("");
+        let port = world.port();
+        let start = |world: &World| {
+            let flags = ["--log-full=block".to_owned(), format!("--stdout={}", disk.join("out.log").display())];
+            world.start("svc", port).arg("--workers=1").args(flags).run()
+        };
+        let usual = start(world);
+        usual.exits(0);
+        world.stop("svc");
+        fs::write(disk.join("ballast"), vec![b'b'; 128 * 1024]).unwrap_err();
+        let held_up = start(world);
+        held_up.exits(0);
+        assert!(held_up.took > Duration::from_secs(1), "nothing could be written: {:?}", held_up.took);
+        assert!(held_up.took < usual.took + Duration::from_secs(3), "{:?}, usually {:?}", held_up.took, usual.took);
+        assert_eq!(http::get(port, "/").status, 200);
+        fs::remove_file(disk.join("ballast")).unwrap();
+        world.stop("svc");
+    });
 }
 
 #[test]

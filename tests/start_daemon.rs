@@ -301,3 +301,82 @@ fn class_and_nice(pid: u32) -> (u32, i32) {
     let fields: Vec<&str> = stat[stat.rfind(')').unwrap() + 2..].split(' ').collect();
     (fields[38].parse().unwrap(), fields[16].parse().unwrap())
 }
+
+#[test]
+fn what_was_printed_until_the_command_returns_is_in_the_files() {
+    world(|world| {
+        world.expect_in_log("a last word before ready");
+        for flags in [&[][..], &["--log-per-member"]] {
+            for round in 0..15 {
+                let typed =
+                    world.start("svc", world.port()).args(flags).env("WORKER", "stdout:a last word before ready");
+                typed.run().exits(0);
+                // At once: whatever is missing now would come some milliseconds later.
+                let log = world.log();
+                assert!(log.contains(" started on http://"), "{flags:?}, round {round}:\n{log}");
+                let own = |n| {
+                    fs::read_to_string(world.home().join(format!("logs/worker-{n}-stdout.log"))).unwrap_or_default()
+                };
+                let words = (log + &own(1) + &own(2)).matches("a last word before ready").count();
+                assert_eq!(words, 2, "{flags:?}, round {round}");
+                world.stop("svc");
+            }
+        }
+    });
+}
+
+/// Node says it of its own accord.
+const WARNS: &str = "process.emitWarning('one\\ntwo', 'ExperimentalWarning');";
+
+#[test]
+fn a_warning_of_nodes_own_is_shown_and_no_failure_however_long_the_start_takes() {
+    world(|world| {
+        world.expect_in_log("");
+        for (late, flags) in [
+            (0, ["--workers=2", "--timeout=60000"]),
+            (700, ["--workers=1", "--node-options--no-trace-warnings"]),
+            (1_300, ["--workers=1", "--log-per-member"]),
+            (2_400, ["--workers=1", "--node-options--trace-deprecation"]),
+        ] {
+            let port = world.port();
+            let program = serves_late(WARNS, port, late);
+            let directory = world.directory("warns", &[("package.json", r#"{"name":"warns"}"#), ("app.js", &program)]);
+            let typed = world.eggctl(&["start", "--daemon", "--title=svc", &format!("--port={port}")]).args(flags);
+            let outcome = typed.arg(&directory).run();
+            outcome.exits(0).says("warning: ").says("ExperimentalWarning: one").says("two");
+            assert!(!outcome.stdout.contains("Warning"), "{}", outcome.text());
+            assert_eq!(outcome.stderr.matches("Warning: one").count(), 1, "{}", outcome.text());
+            world.stop("svc");
+        }
+    });
+}
+
+/// Does something, and listens so many milliseconds later.
+fn serves_late(first: &str, port: u16, late_ms: u32) -> String {
+    let server = format!("require('http').createServer((q, s) => s.end()).listen({port})");
+    format!("{first};setTimeout(() => {server}, {late_ms});")
+}
+
+#[test]
+fn any_other_line_on_stderr_fails_a_start_however_fast_it_is() {
+    world(|world| {
+        world.expect_in_log("");
+        let lines = ["console.error('trouble')", "process.stderr.write('trouble')"];
+        let after_a_warning = format!("{WARNS}setTimeout(() => console.error('trouble'), 50)");
+        for (late, flag) in [(100, "--workers=1"), (400, "--log-per-member"), (1_300, "--workers=1")] {
+            for said in lines.into_iter().chain([after_a_warning.as_str()]) {
+                let port = world.port();
+                let files = [("package.json", r#"{"name":"says"}"#), ("app.js", &serves_late(said, port, late))];
+                let directory = world.directory("says", &files);
+                let flags = ["start", "--daemon", "--title=svc", &format!("--port={port}"), flag];
+                let outcome = world.eggctl(&flags).arg(&directory).run();
+                world.nobody_is_left();
+                outcome.fails(1).says("Start got error, see").says("trouble").says("--ignore-stderr");
+                outcome.does_not_say("says started");
+            }
+        }
+        let ignored = world.eggctl(&["start", "--daemon", "--title=svc", "--ignore-stderr"]);
+        ignored.arg(world.work().join("says")).run().exits(0).does_not_say("warning");
+        world.stop("svc");
+    });
+}

@@ -3,9 +3,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::harness::{Outcome, World, world};
+use nix::sys::signal::Signal;
+
+use crate::harness::{Outcome, World, eventually, world};
 
 /// A start with these variables that must fail with exit 1, and whose tree must be gone when it returns.
 #[track_caller]
@@ -308,5 +310,76 @@ fn a_worker_that_listens_somewhere_else_is_told_where_and_not_to_be_waited_for_l
             .says("Start failed, 1s timeout")
             .says(&format!("it is to listen on port {wanted}, but listens"));
         outcome.says(&other.to_string()).does_not_say("waits longer");
+    });
+}
+
+/// How long nothing of a failed start may take to end that ends by KILL only: workers, agent and strays have half a second
+/// each, and a second goes by until stderr is looked at, another one for the true end.
+fn is_quick(outcome: &Outcome, before: Duration) {
+    let most = before + Duration::from_millis(if std::env::var_os("CI").is_some() { 4_000 } else { 3_000 });
+    assert!(outcome.took < most, "{:?}:\n{}", outcome.took, outcome.text());
+}
+
+/// A cause: flags, variables, and how many milliseconds pass before the start has failed by it.
+type Cause = (&'static [&'static str], &'static [(&'static str, &'static str)], u64);
+
+/// Members that stay when they get TERM and when their channel ends, and what fails the start around them.
+const CAUSES: &[Cause] = &[
+    (&[], &[("WORKER", "exit:3"), ("WORKER_BOOTS", "2")], 0),
+    (&[], &[("WORKER", "kill:SIGSEGV"), ("WORKER_BOOTS", "2")], 0),
+    (&[], &[("WORKER", "disconnect"), ("WORKER_BOOTS", "2")], 1_000),
+    (&[], &[("AGENT", "exit-later:5"), ("WORKER", "hang")], 300),
+    (&[], &[("WORKER", "stderr-hang:noise")], 2_000),
+    (&[], &[("WORKER", "stderr:noise")], 0),
+    (&["--timeout=1000"], &[("WORKER", "hang")], 1_000),
+];
+
+#[test]
+fn nothing_of_a_failed_start_is_asked_politely_whatever_has_failed() {
+    world(|world| {
+        for (flags, variables, before) in CAUSES {
+            let stubborn = [("AGENT_TERM", "stay"), ("WORKER_TERM", "stay"), ("EGG_MASTER_CLOSE_TIMEOUT", "20000")];
+            let outcome = fails(world, flags, &[&stubborn[..], variables].concat());
+            is_quick(&outcome, Duration::from_millis(*before));
+            // The next ones are the first to boot again.
+            for entry in fs::read_dir(world.work()).unwrap().map(Result::unwrap) {
+                if entry.file_name().to_string_lossy().contains("-boot-") {
+                    fs::remove_file(entry.path()).unwrap();
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_taken_port_fails_a_start_without_waiting_for_anybody() {
+    world(|world| {
+        let taken = TcpListener::bind("[::]:0").unwrap();
+        let typed = world.start("svc", taken.local_addr().unwrap().port());
+        let outcome = typed.env("AGENT_TERM", "stay").env("EGG_AGENT_CLOSE_TIMEOUT", "20000").run();
+        world.nobody_is_left();
+        world.expect_in_log("");
+        outcome.fails(1).says("taken");
+        is_quick(&outcome, Duration::ZERO);
+    });
+}
+
+#[test]
+fn an_interrupted_start_asks_nobody_politely_with_and_without_a_parent() {
+    world(|world| {
+        world.expect_in_log("[master]");
+        for daemon in [true, false] {
+            let typed = if daemon { world.start("svc", world.port()) } else { world.foreground("svc", world.port()) };
+            let stubborn =
+                typed.env("AGENT_TERM", "stay").env("WORKER_TERM", "stay").env("EGG_MASTER_CLOSE_TIMEOUT", "20000");
+            let boots = world.boots("worker");
+            let start = stubborn.env("WORKER", "hang").env("WORKER_CHILD", "stubborn").spawn();
+            eventually("both workers boot", || world.boots("worker") == boots + 2);
+            let interrupted = Instant::now();
+            start.signal(Signal::SIGINT);
+            start.finish();
+            assert!(interrupted.elapsed() < Duration::from_secs(4), "{daemon}: {:?}", interrupted.elapsed());
+            world.nobody_is_left();
+        }
     });
 }

@@ -1,5 +1,6 @@
 //! The last lines of a log, as they stand beside a failure: bounded, and safe on a terminal.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs::File;
 use std::io;
@@ -55,6 +56,26 @@ pub fn shown(text: &str, log: &Path, master: Option<u32>) -> Option<String> {
     }
     shown.pop();
     Some(shown)
+}
+
+/// The lines of warnings as they are shown: without their stacks, and once where several processes warn of the same.
+#[must_use]
+pub fn warnings(lines: &[String]) -> Option<String> {
+    let escape = output::is_terminal(io::stderr());
+    let without_pid = |line: &str| match line.strip_prefix("(node:").and_then(|rest| rest.split_once(')')) {
+        Some((_, rest)) => rest.to_owned(),
+        None => line.to_owned(),
+    };
+    let mut seen = BTreeSet::new();
+    let of_stack = |line: &&String| !line.starts_with("    at ");
+    let lines: Vec<&String> = lines.iter().filter(of_stack).filter(|line| seen.insert(without_pid(line))).collect();
+    let mut shown = String::new();
+    for line in lines.iter().take(MOST_LINES) {
+        shown.push_str("  ");
+        push_escaped(&mut shown, line, escape);
+        shown.push('\n');
+    }
+    shown.pop().map(|_| shown)
 }
 
 /// Control characters would speak to the terminal in the application's name.

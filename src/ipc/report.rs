@@ -30,6 +30,18 @@ pub enum Report {
         /// The signal's name.
         signal: String,
     },
+    /// The answer to [`Word::Write`].
+    Written,
+}
+
+/// A word of an eggctl parent to the master.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "act", rename_all = "kebab-case")]
+pub enum Word {
+    /// Answer with [`Report::Written`] when everything that has been printed is in the log files.
+    Write,
+    /// The start has failed, whatever has become ready: end everything. A TERM comes beside it.
+    GiveUp,
 }
 
 /// How far a start has come.
@@ -70,17 +82,33 @@ pub enum FromMaster {
     Other,
 }
 
-#[derive(Serialize)]
-struct Hidden<'a> {
-    cmd: &'static str,
+#[derive(Serialize, Deserialize)]
+struct Hidden<T> {
+    cmd: String,
     #[serde(flatten)]
-    report: &'a Report,
+    word: T,
 }
+
+/// The `cmd` of every word between the two.
+const HIDDEN: &str = "NODE_EGGCTL";
 
 /// The frame of a word to the parent.
 #[must_use]
 pub fn report(report: &Report) -> Frame {
-    frame(&Hidden { cmd: "NODE_EGGCTL", report })
+    frame(&Hidden { cmd: HIDDEN.to_owned(), word: report })
+}
+
+/// The frame of a word to the master.
+#[must_use]
+pub fn word(word: Word) -> Frame {
+    frame(&Hidden { cmd: HIDDEN.to_owned(), word })
+}
+
+/// Reads a line of the parent's; `None` when it is no word of an eggctl parent.
+#[must_use]
+pub fn read_word(line: &[u8]) -> Option<Word> {
+    let hidden: Hidden<Word> = serde_json::from_slice(line).ok()?;
+    (hidden.cmd == HIDDEN).then_some(hidden.word)
 }
 
 #[derive(Serialize, Deserialize)]
@@ -128,16 +156,10 @@ fn frame(message: &impl Serialize) -> Frame {
 /// Reads a line of the ready channel.
 #[must_use]
 pub fn read(line: &[u8]) -> FromMaster {
-    #[derive(Deserialize)]
-    struct Internal {
-        cmd: String,
-        #[serde(flatten)]
-        report: Report,
-    }
-    if let Ok(internal) = serde_json::from_slice::<Internal>(line)
-        && internal.cmd == "NODE_EGGCTL"
+    if let Ok(hidden) = serde_json::from_slice::<Hidden<Report>>(line)
+        && hidden.cmd == HIDDEN
     {
-        return FromMaster::Report(internal.report);
+        return FromMaster::Report(hidden.word);
     }
     match serde_json::from_slice::<EggReady>(line) {
         Ok(ready) if ready.action == "egg-ready" && ready.from == "master" => {
@@ -157,6 +179,19 @@ mod tests {
         let frame = report(&sent);
         assert!(frame.starts_with(br#"{"cmd":"NODE_EGGCTL","act":"failed","#), "{}", String::from_utf8_lossy(&frame));
         assert_eq!(read(&frame), FromMaster::Report(sent));
+    }
+
+    #[test]
+    fn a_word_to_the_master_survives_the_channel_and_others_are_none() {
+        for said in [Word::Write, Word::GiveUp] {
+            assert_eq!(read_word(&word(said)), Some(said));
+        }
+        assert_eq!(word(Word::GiveUp).to_vec(), b"{\"cmd\":\"NODE_EGGCTL\",\"act\":\"give-up\"}\n");
+        for line in
+            [r#"{"cmd":"NODE_EGGCTL","act":"leave"}"#, r#"{"cmd":"x","act":"write"}"#, r#"{"act":"write"}"#, "1"]
+        {
+            assert_eq!(read_word(line.as_bytes()), None, "{line}");
+        }
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub enum Action {
     LeaveDispatch(MemberId),
     /// Ask it to leave politely: its servers close, answers in flight finish, the channel stays.
     Drain(MemberId),
+    /// Close its channel: it is to end, and nothing it says counts any more. Only where a start has failed, before TERM.
+    EndChannel(MemberId),
     /// Send it TERM. At most once in a member's life.
     Terminate(MemberId),
     /// Send it KILL.

@@ -1,5 +1,6 @@
 //! The agent's part in a reload: it goes when the old workers have gone, then comes again. There must never be two.
 
+use super::close::Manner;
 use super::member::Member;
 use super::operation::Operation;
 use super::request::Patience;
@@ -34,7 +35,7 @@ impl Lifecycle {
                         // Polite means here that it reads what it was sent, in the same part of the grace as in a close.
                         let read_by = now.saturating_add(close::polite_part_ms(grace_ms));
                         let kill_at = now.saturating_add(grace_ms);
-                        agent.ask_to_leave(false, read_by, kill_at, actions);
+                        agent.ask_to_leave(Manner::Polite, read_by, kill_at, actions);
                         AgentTurn::Leaving { since: now }
                     }
                     Seat::Empty { due: _ } | Seat::Closed => {

@@ -1,7 +1,8 @@
 //! The end in order: the workers, then the agent, then what they left behind, then the exit. Nothing is spawned any more.
 //!
 //! A close asked for by a signal is polite: ready members finish what they do, in the grace less a fifth; `beforeClose` has
-//! the rest. A second signal, or a failed start, skips that. Each member gets one TERM, and KILL when the grace is over.
+//! the rest. A second signal skips that. Each member gets one TERM, and KILL when the grace is over. A start that failed, or
+//! was given up, has nothing to finish: its members lose their channels, get TERM, and KILL half a second later.
 
 use super::member::Member;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role};
@@ -9,19 +10,34 @@ use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role};
 /// How long strays have between TERM and KILL.
 const STRAYS_GRACE_MS: Millis = 1_000;
 
+/// How long members and strays of a failed start have between TERM and KILL.
+const FAILED_START_GRACE_MS: Millis = 500;
+
 /// How often KILL is sent again: a stray may have forked between two looks.
 const STRAYS_AGAIN_MS: Millis = 100;
 
 /// How long strays are sent KILL before the master exits without seeing their end.
 const STRAYS_UNKILLABLE_MS: Millis = 10_000;
 
+/// How members are asked to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Manner {
+    /// Ready members finish what they do.
+    #[default]
+    Polite,
+    /// TERM, and the usual grace.
+    Hurried,
+    /// The application has never been ready: the channel ends, TERM, KILL after half a second.
+    FailedStart,
+}
+
 /// What a close has to remember; of no meaning before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Close {
     /// The exit code at its end.
     code: u8,
-    /// No polite part.
-    hurried: bool,
+    /// How members are asked.
+    manner: Manner,
     /// When the present closing phase began.
     since: Millis,
     /// When the strays are next sent KILL.
@@ -45,15 +61,15 @@ impl Lifecycle {
         match self.phase {
             Phase::New | Phase::Starting => {
                 actions.push(Action::AnnounceStopped(signal));
-                self.begin_close(0, false, now, actions);
+                self.begin_close(0, Manner::FailedStart, now, actions);
             }
             Phase::Running => {
                 actions.push(Action::Notice(Notice::Closing(signal)));
-                self.begin_close(0, false, now, actions);
+                self.begin_close(0, Manner::Polite, now, actions);
             }
             Phase::ClosingWorkers | Phase::ClosingAgent => {
-                if !self.close.hurried {
-                    self.close.hurried = true;
+                if self.close.manner < Manner::Hurried {
+                    self.close.manner = Manner::Hurried;
                     actions.push(Action::Notice(Notice::CloseHurried(signal)));
                 }
             }
@@ -62,11 +78,30 @@ impl Lifecycle {
         }
     }
 
+    /// The process that started this master does not take it: what it saw (output on stderr) came before everything was
+    /// ready, whatever has become ready meanwhile.
+    pub(super) fn start_given_up(&mut self, signal: i32, now: Millis, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::New | Phase::Starting => self.close_asked(signal, now, actions),
+            Phase::Running => {
+                actions.push(Action::Notice(Notice::Closing(signal)));
+                self.begin_close(0, Manner::FailedStart, now, actions);
+            }
+            // The signal was faster.
+            Phase::ClosingWorkers | Phase::ClosingAgent => {
+                if self.close.manner != Manner::FailedStart {
+                    (self.close.manner, self.close.since) = (Manner::FailedStart, now);
+                }
+            }
+            Phase::ClosingStrays | Phase::Ended => {}
+        }
+    }
+
     /// From here on only down.
-    pub(super) fn begin_close(&mut self, code: u8, hurried: bool, now: Millis, actions: &mut Vec<Action>) {
+    pub(super) fn begin_close(&mut self, code: u8, manner: Manner, now: Millis, actions: &mut Vec<Action>) {
         self.interrupt(actions);
         self.phase = Phase::ClosingWorkers;
-        self.close = Close { code, hurried, since: now, strays_kill_at: 0 };
+        self.close = Close { code, manner, since: now, strays_kill_at: 0 };
         actions.push(Action::CloseListeners);
     }
 
@@ -84,16 +119,16 @@ impl Lifecycle {
         }
         self.phase = Phase::ClosingStrays;
         self.close.since = now;
-        self.close.strays_kill_at = now + STRAYS_GRACE_MS;
+        self.close.strays_kill_at = now + self.strays_grace_ms();
         actions.push(Action::EndStrays { kill: false });
     }
 
     /// Asks the members of these roles to leave; says whether there are any.
     fn some_are_left(&mut self, roles: fn(Role) -> bool, actions: &mut Vec<Action>) -> bool {
-        let (hurried, drain_until, deadline) = (self.close.hurried, self.drain_deadline(), self.close_deadline());
+        let (manner, drain_until, deadline) = (self.close.manner, self.drain_deadline(), self.close_deadline());
         let mut some = false;
         for member in self.lives_mut().filter(|member| roles(member.role)) {
-            member.ask_to_leave(hurried, drain_until, deadline, actions);
+            member.ask_to_leave(manner, drain_until, deadline, actions);
             some = true;
         }
         some
@@ -111,10 +146,21 @@ impl Lifecycle {
 
     /// The grace of the present closing phase.
     fn close_grace_ms(&self) -> Millis {
-        match self.phase {
+        let grace_ms = match self.phase {
             Phase::ClosingWorkers => self.policy.worker_close_grace_ms,
             Phase::ClosingAgent => self.policy.agent_close_grace_ms,
             Phase::New | Phase::Starting | Phase::Running | Phase::ClosingStrays | Phase::Ended => 0,
+        };
+        match self.close.manner {
+            Manner::Polite | Manner::Hurried => grace_ms,
+            Manner::FailedStart => grace_ms.min(FAILED_START_GRACE_MS),
+        }
+    }
+
+    fn strays_grace_ms(&self) -> Millis {
+        match self.close.manner {
+            Manner::Polite | Manner::Hurried => STRAYS_GRACE_MS,
+            Manner::FailedStart => FAILED_START_GRACE_MS,
         }
     }
 
@@ -149,7 +195,7 @@ impl Lifecycle {
     }
 
     pub(super) fn kill_strays(&mut self, now: Millis, actions: &mut Vec<Action>) {
-        if now >= self.close.since + STRAYS_GRACE_MS + STRAYS_UNKILLABLE_MS {
+        if now >= self.close.since + self.strays_grace_ms() + STRAYS_UNKILLABLE_MS {
             actions.push(Action::Notice(Notice::StraysGivenUp));
             self.close.code = 1;
             self.exit(actions);

@@ -16,6 +16,8 @@ pub enum Death {
 pub enum CloseCause {
     /// A signal of this number arrived.
     Signal(i32),
+    /// The process that started this master gives the start up, and sends a signal of this number beside its word.
+    StartGivenUp(i32),
 }
 
 /// What happened.
@@ -78,7 +80,7 @@ impl Event {
         match *self {
             Event::Begin
             | Event::Alone
-            | Event::Close(CloseCause::Signal(_))
+            | Event::Close(CloseCause::Signal(_) | CloseCause::StartGivenUp(_))
             | Event::Reload { request: _, how: _ }
             | Event::Scale { request: _, wanted: _, patience: _ } => None,
             Event::Spawned(member)

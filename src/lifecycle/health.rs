@@ -2,6 +2,7 @@
 //! any worker, for 30 s the master gives up, so that whoever looks after it starts the whole anew. Nobody looks after a
 //! daemon: it says so, again and again, and goes on.
 
+use super::close::Manner;
 use super::member::{Member, State};
 use super::slot::Slot;
 use super::{Action, Lifecycle, Millis, Notice, Phase, Role};
@@ -52,7 +53,7 @@ impl Lifecycle {
             exits,
         }));
         if exits {
-            self.begin_close(1, false, now, actions);
+            self.begin_close(1, Manner::Polite, now, actions);
         } else {
             self.down = Some(Down { due: now + AGAIN_MS, ..down });
         }

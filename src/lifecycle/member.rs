@@ -1,5 +1,6 @@
 //! One life of an agent or worker: its states, and the ways in which it is asked to go.
 
+use super::close::Manner;
 use super::{Action, Death, MemberId, Millis, Notice, Role};
 
 /// How long a disconnected worker may take to end by itself: the limit of Node's `graceful`, which closes the channel
@@ -89,24 +90,39 @@ impl Member {
         self.state = State::Disconnected { until };
     }
 
-    /// Asks it to leave in the close's way: politely if it is ready, else, or in a hurry, by TERM. Again does nothing.
-    pub fn ask_to_leave(&mut self, hurried: bool, drain_until: Millis, deadline: Millis, actions: &mut Vec<Action>) {
+    /// Asks it to leave in the close's way: politely if it is ready, else, or in a hurry, by TERM; after a failed start its
+    /// channel ends before. Again does nothing.
+    pub fn ask_to_leave(&mut self, manner: Manner, drain_until: Millis, deadline: Millis, actions: &mut Vec<Action>) {
         match self.state {
             // The answer to its spawn brings it here again.
             State::Spawning => {}
-            State::Ready if !hurried => {
+            State::Ready if manner == Manner::Polite => {
                 self.leave_dispatch(actions);
                 actions.push(Action::Drain(self.id));
                 self.state = State::Draining { until: drain_until };
             }
             // A reload's leave may be longer than a close's.
-            State::Draining { until } if !hurried => self.state = State::Draining { until: until.min(drain_until) },
+            State::Draining { until } if manner == Manner::Polite => {
+                self.state = State::Draining { until: until.min(drain_until) }
+            }
             State::Ready
             | State::Draining { until: _ }
             | State::Booting { slow_told: _ }
             | State::Waiting
-            | State::Entering { until: _ }
-            | State::Disconnected { until: _ } => self.terminate(deadline, actions),
+            | State::Entering { until: _ } => {
+                if manner == Manner::FailedStart {
+                    if !self.is_draining() {
+                        self.leave_dispatch(actions);
+                    }
+                    actions.push(Action::EndChannel(self.id));
+                    self.state = State::Disconnected { until: deadline };
+                }
+                self.terminate(deadline, actions);
+            }
+            State::Disconnected { until: _ } => self.terminate(deadline, actions),
+            State::Terminated { until } if manner == Manner::FailedStart => {
+                self.state = State::Terminated { until: until.min(deadline) };
+            }
             // Asked already; who was being ended before the close has its KILL before the close's.
             State::Terminated { until: _ } | State::Killed { until: _ } => {}
         }

@@ -154,6 +154,7 @@ impl Lifecycle {
             Event::Exited { member, death } => self.exited(member, death, now, actions),
             Event::Alone => self.alone(actions),
             Event::Close(CloseCause::Signal(signal)) => self.close_asked(signal, now, actions),
+            Event::Close(CloseCause::StartGivenUp(signal)) => self.start_given_up(signal, now, actions),
             Event::Reload { request, how } => self.reload_asked(request, how, actions),
             Event::Scale { request, wanted, patience } => self.scale_asked(request, wanted, patience, now, actions),
         }

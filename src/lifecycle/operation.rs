@@ -6,6 +6,7 @@
 //! not come up ends the operation: what has no seat yet is dismissed.
 
 use super::agents_turn::AgentTurn;
+use super::close::Manner;
 use super::member::Member;
 use super::request::{Asked, Patience, RequestId};
 use super::slot::{Place, Seat, Slot};
@@ -191,7 +192,7 @@ impl Lifecycle {
     ) {
         let kill_at = now.saturating_add(self.policy.worker_close_grace_ms);
         member.retired = true;
-        member.ask_to_leave(false, now.saturating_add(drain_grace_ms), kill_at, actions);
+        member.ask_to_leave(Manner::Polite, now.saturating_add(drain_grace_ms), kill_at, actions);
         self.leaving.push(member);
     }
 

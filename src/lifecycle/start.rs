@@ -1,5 +1,6 @@
 //! From nothing to full strength, or to the first failure: while everything starts, nobody is replaced.
 
+use super::close::Manner;
 use super::slot::Slot;
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure, State};
 
@@ -91,7 +92,7 @@ impl Lifecycle {
     /// The first failure is told; it begins a close in which later ones are none.
     pub(super) fn fail_start(&mut self, failure: StartFailure, now: Millis, actions: &mut Vec<Action>) {
         actions.push(Action::AnnounceFailure(failure));
-        self.begin_close(1, true, now, actions);
+        self.begin_close(1, Manner::FailedStart, now, actions);
     }
 
     pub(super) fn tell_agent_slow(&mut self, id: MemberId, actions: &mut Vec<Action>) {

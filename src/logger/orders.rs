@@ -34,6 +34,8 @@ pub enum Order {
     },
     /// Open all live files anew: somebody else has renamed them.
     Reopen,
+    /// Answer with a line when everything that is in the pipes now is in the files.
+    Confirm,
 }
 
 impl Order {
@@ -42,7 +44,7 @@ impl Order {
     pub fn has_descriptor(&self) -> bool {
         match self {
             Order::Begin { .. } | Order::Stream { .. } | Order::File | Order::Member { .. } => true,
-            Order::Reopen => false,
+            Order::Reopen | Order::Confirm => false,
         }
     }
 

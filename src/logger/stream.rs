@@ -136,6 +136,19 @@ impl Stream {
         self.take_while_worth(self.worth, tools, now_ms);
     }
 
+    /// Moves everything that waits.
+    pub fn take_all(&mut self, tools: &mut Tools, now_ms: u64) {
+        self.take_while_worth(1, tools, now_ms);
+    }
+
+    /// Is something of what it took in neither in the file nor given up?
+    pub fn is_held_up(&self) -> bool {
+        match self.state {
+            State::Flowing | State::Dropping { .. } => false,
+            State::Stalled { .. } => pipes::waiting(&self.pipe).is_ok_and(|waiting| waiting > 0),
+        }
+    }
+
     fn take_while_worth(&mut self, worth: usize, tools: &mut Tools, now_ms: u64) {
         // Once a turn, which is at most every half millisecond: somebody may have renamed or removed the file.
         let mut has_looked = false;

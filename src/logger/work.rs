@@ -47,6 +47,8 @@ struct Logger {
     members: BTreeMap<u32, Pidfd>,
     close_grace_ms: u64,
     after: Option<After>,
+    /// The master has asked when everything is written.
+    is_asked: bool,
     epoll: Epoll,
 }
 
@@ -94,6 +96,7 @@ impl Logger {
             members: BTreeMap::new(),
             close_grace_ms: 0,
             after: None,
+            is_asked: false,
             epoll,
         })
     }
@@ -116,6 +119,7 @@ impl Logger {
                     Source::Member(pid) => self.forget_member(pid),
                 }
             }
+            self.confirm();
             if self.take_timeouts() || self.is_over() {
                 self.end();
                 return Ok(());
@@ -270,10 +274,29 @@ impl Logger {
                 self.epoll.add(&pidfd, event)?;
                 self.members.insert(pid, Pidfd::from(pidfd));
             }
+            (Order::Confirm, _) => {
+                let now_ms = clock::monotonic_ms();
+                for open in self.streams.values_mut() {
+                    if let Some(tools) = &mut self.tools {
+                        open.stream.take_all(tools, now_ms);
+                    }
+                }
+                self.is_asked = true;
+            }
             (Order::Reopen, _) => self.streams.values_mut().for_each(|open| open.stream.reopen()),
             (Order::Begin { .. } | Order::Stream { .. } | Order::File | Order::Member { .. }, None) => {}
         }
         Ok(())
+    }
+
+    /// Answers the master, once no file holds anything up.
+    fn confirm(&mut self) {
+        if self.is_asked && !self.streams.values().any(|open| open.stream.is_held_up()) {
+            self.is_asked = false;
+            if let Some(master) = &self.master {
+                let _ = sockets::send(master.as_fd(), &[b"written\n"], None);
+            }
+        }
     }
 
     fn forget_member(&mut self, pid: u32) {

@@ -4,9 +4,11 @@ use crate::app;
 use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, QueryServer, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
-use crate::lifecycle::{Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage, Standing};
+use crate::ipc::report::{self, Report, Word};
+use crate::lifecycle::{CloseCause, Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage, Standing};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
+use crate::sys::signals::SIGTERM;
 
 use super::channel::{Channel, Handle};
 use super::listeners::Outcome;
@@ -272,12 +274,34 @@ impl Master {
             }
             inbound => inbound,
         };
+        if matches!(inbound, Inbound::Internal)
+            && let Some(word) = report::read_word(line)
+        {
+            return self.obey_parent(word);
+        }
         if let Inbound::User(envelope) = inbound {
             let route = self.route(Sender::Parent, &envelope);
             if asks_for_a_reload(route, &envelope) {
                 return self.reload_as_egg_asks();
             }
             self.relay(route, &envelope);
+        }
+    }
+
+    fn obey_parent(&mut self, word: Word) {
+        match word {
+            Word::GiveUp => self.tell(Event::Close(CloseCause::StartGivenUp(SIGTERM))),
+            Word::Write => match &mut self.carried.logging {
+                Some(logging) => logging.ask_whether_written(),
+                None => self.say_written(),
+            },
+        }
+    }
+
+    /// Everything printed before the parent asked is in the log files.
+    pub(super) fn say_written(&mut self) {
+        if let Some(channel) = &mut self.carried.parent {
+            channel.push(report::report(&Report::Written));
         }
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
 use crate::lifecycle::Role;
@@ -18,6 +19,8 @@ use crate::sys::descriptors::OpenFiles;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::spawn::{self, Output};
 use crate::sys::{clock, crossing, descriptors, pipes, sockets};
+
+use super::poll::{Interest, Poll, Source};
 
 /// A logger that lived less than this is not replaced at once, in milliseconds.
 const SHORT_LIFE_MS: u64 = 100;
@@ -48,6 +51,8 @@ pub struct Logging {
     /// How often, one after the other, none could be spawned or one gave up at its beginning.
     failures: u32,
     respawn_ms: Option<u64>,
+    /// The parent waits for the word that everything is written.
+    is_asked: bool,
 }
 
 /// A pipe and where it is emptied into.
@@ -92,6 +97,7 @@ impl Logging {
             logger: None,
             failures: 0,
             respawn_ms: None,
+            is_asked: false,
         };
         let (stdout, stderr) = (file_of(io::stdout())?, file_of(io::stderr())?);
         let shared = stdout.is_some() && stdout == stderr;
@@ -166,13 +172,14 @@ impl Logging {
         std::mem::take(&mut self.new)
     }
 
-    /// Spawns a logger and tells it everything; `members` are those that live.
+    /// Spawns a logger and tells it everything; `members` are those that live. `poll` watches for its answers.
     ///
     /// # Errors
     /// The kernel's, of the fork or of the exec.
     pub fn spawn_logger<'a>(
         &mut self,
         open_files: OpenFiles,
+        poll: Option<&Poll>,
         members: impl Iterator<Item = (u32, &'a Pidfd)>,
     ) -> io::Result<()> {
         self.respawn_ms = None;
@@ -186,6 +193,8 @@ impl Logging {
             spawn::end_unwatched(spawned.pid);
             self.back_off(spawned_ms);
         })?;
+        // Unwatched it works as well: only the parent's question then has no answer.
+        poll.map(|poll| poll.add(&spawned.channel, Source::Logger, Interest::Read));
         self.logger = Some(Logger { pid: spawned.pid, pidfd, channel: spawned.channel, spawned_ms });
         let begin = Order::Begin { options: self.options.clone(), close_grace_ms: self.close_grace_ms };
         self.tell(&begin, Some(self.ledger.as_fd()));
@@ -195,7 +204,31 @@ impl Logging {
         for (pid, pidfd) in members {
             self.tell_member(pid, pidfd);
         }
+        if self.is_asked {
+            self.tell(&Order::Confirm, None);
+        }
         Ok(())
+    }
+
+    /// The parent wants to know when everything that has been printed is in the files.
+    pub fn ask_whether_written(&mut self) {
+        self.is_asked = true;
+        self.tell(&Order::Confirm, None);
+    }
+
+    /// Reads what the logger has answered: is everything written that somebody asked for?
+    pub fn has_written(&mut self, poll: &Poll) -> bool {
+        let Some(logger) = &self.logger else { return false };
+        let mut answer = [0; 64];
+        match sockets::receive(logger.channel.as_fd(), &mut answer) {
+            Ok(received) if received.bytes > 0 => std::mem::take(&mut self.is_asked),
+            Err(Errno::EAGAIN | Errno::EINTR) => false,
+            // It has gone, and its successor is asked again.
+            Ok(_) | Err(_) => {
+                poll.remove(&logger.channel);
+                false
+            }
+        }
     }
 
     /// A member has been spawned. (That it has ended the logger sees by itself.)
@@ -263,7 +296,7 @@ impl Logging {
     /// successor for that, since what is in the pipes ends with the master.
     pub fn leave(mut self, open_files: OpenFiles) {
         if self.logger.as_ref().is_none_or(|logger| logger.pidfd.has_ended()) {
-            drop(self.spawn_logger(open_files, std::iter::empty()));
+            drop(self.spawn_logger(open_files, None, std::iter::empty()));
         }
         let Ok(nothing) = descriptors::placeholder() else { return };
         let _ = nix::unistd::dup2_stdout(&nothing);

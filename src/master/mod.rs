@@ -139,6 +139,7 @@ impl Master {
             Source::Member(member) => self.read_member(member, 1),
             Source::Control => self.take_control_connection(),
             Source::Client(number) => self.take_client(number),
+            Source::Logger => self.hear_logger(),
             Source::Listener(number) => {
                 let now = clock::monotonic_ms();
                 let Carried { listeners, members, .. } = &mut self.carried;

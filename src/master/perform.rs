@@ -25,6 +25,7 @@ impl Master {
             Action::OpenGate(member) => self.open_gate(member),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
             Action::Drain(member) => self.ask_to_leave(member),
+            Action::EndChannel(member) => self.close_channel(member),
             Action::Terminate(member) => self.signal(member, SIGTERM),
             Action::Kill(member) => {
                 self.control.count_killed();
@@ -129,12 +130,19 @@ impl Master {
         self.spawn_logger_when_due(now);
     }
 
+    /// The logger has said that all is written, or has gone (its death is reaped).
+    pub(super) fn hear_logger(&mut self) {
+        if self.carried.logging.as_mut().is_some_and(|logging| logging.has_written(&self.poll)) {
+            self.say_written();
+        }
+    }
+
     /// Spawns a logger if its time has come.
     pub(super) fn spawn_logger_when_due(&mut self, now: u64) {
         let Carried { logging: Some(logging), members, .. } = &mut self.carried else { return };
         if logging.next_timeout().is_some_and(|at| at <= now) {
             let alive = members.iter().map(|(_, member)| (member.pid, &member.pidfd));
-            if let Err(error) = logging.spawn_logger(self.open_files, alive) {
+            if let Err(error) = logging.spawn_logger(self.open_files, Some(&self.poll), alive) {
                 self.notices.write(Level::Warn, &format!("no logger can be run for now: {error}"));
             }
         }

@@ -21,6 +21,8 @@ pub enum Source {
     Listener(u32),
     /// The control socket.
     Control,
+    /// The logger's channel.
+    Logger,
     /// A client of it, by its number.
     Client(u32),
 }
@@ -114,6 +116,7 @@ fn token(source: Source) -> u64 {
         Source::Listener(number) => (3, number),
         Source::Control => (4, 0),
         Source::Client(number) => (5, number),
+        Source::Logger => (6, 0),
     };
     kind << KIND_SHIFT | u64::from(number)
 }
@@ -127,6 +130,7 @@ fn source(token: u64) -> Option<Source> {
         3 => Some(Source::Listener(number)),
         4 => Some(Source::Control),
         5 => Some(Source::Client(number)),
+        6 => Some(Source::Logger),
         _ => None,
     }
 }
@@ -144,6 +148,7 @@ mod tests {
             Source::Listener(7),
             Source::Control,
             Source::Client(9),
+            Source::Logger,
         ] {
             assert_eq!(source(token(one)), Some(one));
         }

@@ -74,7 +74,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     poll.add(&signals, Source::Signals, Interest::Read)?;
     let mut logging = Logging::stand(&options, crossing.ledger)?;
     if let Some(logging) = &mut logging {
-        logging.spawn_logger(open_files, std::iter::empty())?;
+        logging.spawn_logger(open_files, Some(&poll), std::iter::empty())?;
     }
     let lifecycle = Lifecycle::new(policy(&options));
     let listeners = Listeners::new(options.dispatch, Inherited::new(crossing.inherited));

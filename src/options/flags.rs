@@ -140,7 +140,7 @@ pub struct StartFlags {
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub timeout: Option<String>,
 
-    /// Output on stderr does not fail the start
+    /// Output on stderr before everything is ready does not fail the start; Node's own warnings never do
     #[arg(long, overrides_with = "no_ignore_stderr")]
     ignore_stderr: bool,
 

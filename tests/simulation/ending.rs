@@ -43,6 +43,8 @@ impl World {
         // A failed start may have waited a second for a true end, a stray has its second.
         let most = if stubborn { worker_grace + agent_grace + 2_000 } else { 1_000 };
         let began_unkind = self.closes > 1 || self.judge.announced != Some(Action::AnnounceReady);
+        let failed = self.judge.failed_start;
+        must!(!failed || took <= 3_000, "the end of a failed start took {took} ms");
         must!(took <= most || began_unkind && took <= most + worker_grace + agent_grace, "the close took {took} ms");
         Ok(())
     }

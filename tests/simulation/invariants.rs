@@ -7,7 +7,8 @@
 //!     without refork only the agent is.
 //!  4. The agent goes after the workers: in a close it is left alone while a worker lives, in a reload, if it is well, until
 //!     the last old worker has gone or had its KILL.
-//!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than a fifth of the grace after it.
+//!  5. One TERM per life, to a process that lives; no KILL without a TERM, nor sooner than a fifth of the grace after it. After
+//!     a start that failed or was given up the channel ends before TERM, the grace is half a second, and nobody drains.
 //!  6. Listeners close once, at the beginning of the close, before anybody is asked to leave; no worker is asked to leave
 //!     that is still dispatched to; only ready members of an unhurried close are asked to drain, once.
 //!  7. One of ready, failure and stopped is announced, once; ready exactly when full strength is reached; a failure only for
@@ -50,9 +51,16 @@ impl World {
                 let role = process.role;
                 if self.judge.is_closing() { Ok(()) } else { self.judge_leave(*id, role) }
             }
+            Action::EndChannel(id) => {
+                let process = self.asked(*id, action)?;
+                must!(self.judge.is_closing() && self.judge.failed_start, "{action:?} after a start that did not fail");
+                must!(process.open && process.termed_at.is_none(), "{action:?} for {process:?}");
+                Ok(())
+            }
             Action::Terminate(id) => {
                 let process = self.asked(*id, action)?;
                 must!(process.termed_at.is_none(), "a second TERM for {process:?}");
+                must!(!(self.judge.failed_start && process.open), "TERM with an open channel for {process:?}");
                 let (role, ready) = (process.role, process.ready && process.open && !process.asked_to_drain);
                 let calm = !self.judge.is_closing() && (ready || role == Role::Agent);
                 if calm { self.judge_leave(*id, role) } else { Ok(()) }
@@ -165,6 +173,7 @@ impl World {
             Role::Agent => self.policy.agent_close_grace_ms,
             Role::Worker { .. } | Role::Spare { .. } => self.policy.worker_close_grace_ms,
         };
+        let grace = if self.judge.failed_start { grace.min(500) } else { grace };
         let Some(termed_at) = process.termed_at else { return Err(format!("KILL without TERM for {process:?}")) };
         must!(self.now - termed_at >= grace / 5 || self.answers_late, "KILL too soon after TERM for {process:?}");
         Ok(())
@@ -190,10 +199,11 @@ impl World {
             Action::AnnounceFailure(failure) => *failure,
             _ => {
                 must!(self.closes > 0, "stopped is announced and nobody asked for it");
+                (judge.hurried, judge.failed_start) = (true, true);
                 return Ok(());
             }
         };
-        judge.hurried = true;
+        (judge.hurried, judge.failed_start) = (true, true);
         match failure {
             StartFailure::Died { member, death } => {
                 must!(judge.last_exit == Some((member, death)), "{failure:?}, but it was {:?}", judge.last_exit);

@@ -29,6 +29,8 @@ pub struct Judge {
     pub announced: Option<Action>,
     pub listeners_closed: bool,
     pub hurried: bool,
+    /// Nothing that was started is wanted.
+    pub failed_start: bool,
     pub given_up: bool,
     pub exit: Option<u8>,
     pub phase: Phase,
@@ -64,6 +66,7 @@ impl Judge {
             announced: None,
             listeners_closed: false,
             hurried: false,
+            failed_start: false,
             given_up: false,
             exit: None,
             phase: Phase::New,

@@ -41,6 +41,7 @@ impl World {
         }
         if self.closes < 3 {
             moves.push(Move::Close);
+            moves.extend((self.gives_up && self.lifecycle.phase() != Phase::New).then_some(Move::GiveUp));
         }
         if self.asks_left > 0 {
             moves.extend(self.asks.iter().map(|ask| Move::Ask(*ask)));

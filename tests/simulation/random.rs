@@ -76,6 +76,7 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
     world.asks = asks(&mut dice, world.policy.workers).into();
     world.asks_left = dice.below(12) as u32;
     world.passes_gate = dice.one_in(6);
+    world.gives_up = dice.one_in(3);
     let steps = 20 + dice.below(600);
     for _ in 0..steps {
         if world.lifecycle.phase() == Phase::Ended {
@@ -123,7 +124,7 @@ fn chance(world: &mut World, nature: &Nature, dice: &mut Dice, coverage: &mut Co
     let rare = match next {
         Move::Die(..) => nature.dies,
         Move::Disconnect(_) => nature.disconnects,
-        Move::Close => nature.is_asked_to_close,
+        Move::Close | Move::GiveUp => nature.is_asked_to_close,
         Move::StraysEnd => 4,
         Move::Begin | Move::Answer(_) | Move::Ready(_) | Move::AtGate(_) | Move::Drain(_) | Move::Wait(_) => 1,
         Move::Ask(_) => nature.is_asked,

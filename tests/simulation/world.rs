@@ -53,6 +53,7 @@ pub enum Move {
     Die(MemberId, Death, u32),
     StraysEnd,
     Close,
+    GiveUp,
     /// A held member has booted.
     AtGate(MemberId),
     /// An operation is asked for.
@@ -106,6 +107,8 @@ pub struct World {
     pub last_request: u32,
     /// The application listens without asking.
     pub passes_gate: bool,
+    /// The process that started the master may give the start up.
+    pub gives_up: bool,
 }
 
 impl Hash for World {
@@ -134,6 +137,7 @@ impl World {
             asks_left: 0,
             last_request: 0,
             passes_gate: false,
+            gives_up: false,
         }
     }
 
@@ -219,6 +223,14 @@ impl World {
                 self.judge.saw_close(15);
                 self.tell(Event::Close(CloseCause::Signal(15)), coverage)?;
             }
+            Move::GiveUp => {
+                self.closes += 1;
+                self.judge.saw_close(15);
+                if self.lifecycle.phase() < Phase::ClosingStrays {
+                    (self.judge.hurried, self.judge.failed_start) = (true, true);
+                }
+                self.tell(Event::Close(CloseCause::StartGivenUp(15)), coverage)?;
+            }
             Move::Deadline | Move::JustBefore => {
                 self.now = self.lifecycle.next_timeout().unwrap_or(self.now).max(self.now);
                 if next == Move::JustBefore {
@@ -281,6 +293,7 @@ impl World {
                 Action::Spawn { member, role } => self.pending = Some((member, role)),
                 Action::LeaveDispatch(id) => self.mark(id, |process, _| process.left_dispatch = true),
                 Action::Drain(id) => self.mark(id, |process, _| process.asked_to_drain = true),
+                Action::EndChannel(id) => self.mark(id, |process, _| process.open = false),
                 Action::Terminate(id) => self.mark(id, |process, now| process.termed_at = Some(now)),
                 Action::Kill(id) => {
                     self.mark(id, |process, now| process.killed_at = Some(now));

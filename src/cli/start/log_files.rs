@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -24,8 +24,14 @@ use crate::options::{Options, member_log};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{clock, lock, output, proc};
 
+use super::super::tail;
+use super::verdict::{self, Verdict, When};
+
 /// How long the logger of a killed master of the same title is waited for, in milliseconds: its members' graces are usually 5 s.
 const LEFT_OVER_MS: u64 = 10_000;
+
+/// How many bytes of warnings a start may print.
+const MOST_WARNINGS: u64 = 1 << 20;
 
 /// The two files, open for reading too: a failed start shows their last lines.
 #[derive(Debug)]
@@ -41,20 +47,29 @@ pub struct LogFiles {
 }
 
 impl LogFiles {
-    /// Has anybody printed to stderr? What a logger has taken counts, wherever it has gone; a device tells nothing.
+    /// Judges what is on stderr, in the common log and in the members' own. A device tells nothing, nor does a file that
+    /// stdout goes into as well.
     ///
     /// # Errors
     /// The kernel's.
-    pub fn stderr_speaks(&self) -> io::Result<bool> {
-        if self.of_members("stderr")?.next().is_some() {
-            return Ok(true);
+    pub fn judge_stderr(&self, when: When) -> io::Result<Verdict> {
+        let mut own_lines = Vec::new();
+        for path in self.of_members("stderr")? {
+            let Verdict::Fine(lines) = judge_file(&tail::open(&path)?, when)? else { return Ok(Verdict::Fails) };
+            own_lines.extend(lines);
         }
-        if self.shared {
-            return Ok(false);
+        if !self.shared && self.stderr.metadata()?.is_file() {
+            // The master gives stdout the first place in the ledger, if it is a file, and stderr the next one.
+            let number = u32::from(self.stdout.metadata()?.is_file());
+            let counters = Ledger::open(self.ledger.try_clone()?).read(number)?;
+            let Verdict::Fine(lines) = judge_file(&self.stderr, when)? else { return Ok(Verdict::Fails) };
+            own_lines.extend(lines);
+            // What no file holds cannot be looked at; a log that was set aside twice held more than warnings.
+            if counters.bytes_dropped > 0 || counters.rotations > 1 {
+                return Ok(Verdict::Fails);
+            }
         }
-        // The master gives stdout the first place in the ledger, if it is a file, and stderr the next one.
-        let number = u32::from(self.stdout.metadata()?.is_file());
-        Ok(Ledger::open(self.ledger.try_clone()?).read(number)?.bytes_in > 0 || self.stderr.metadata()?.len() > 0)
+        Ok(Verdict::Fine(own_lines))
     }
 
     /// The members' own logs of `stdout` or `stderr` that anything has been printed into, the latest first.
@@ -71,6 +86,17 @@ impl LogFiles {
         own.sort_by_key(|(_, counters)| std::cmp::Reverse(counters.written_at_ms));
         Ok(own.into_iter().map(|(path, _)| PathBuf::from(path)))
     }
+}
+
+/// Judges a file of stderr: one that is larger holds more than warnings.
+fn judge_file(file: &File, when: When) -> io::Result<Verdict> {
+    let length = file.metadata()?.len();
+    if length > MOST_WARNINGS {
+        return Ok(Verdict::Fails);
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+    let read = file.read_at(&mut bytes, 0)?;
+    Ok(verdict::judge(&String::from_utf8_lossy(bytes.get(..read).unwrap_or_default()), when))
 }
 
 /// Opens both, if there are to be logs. Where a file that was chosen by default is another application's, the options get

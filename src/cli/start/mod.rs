@@ -6,6 +6,7 @@ pub(super) mod log_files;
 mod progress;
 mod story;
 mod tree;
+mod verdict;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -252,13 +253,13 @@ fn start_detached(
     let (stdout, stderr) = (logs.stdout.try_clone()?, logs.stderr.try_clone()?);
     detach::detach(master, stdout, stderr, crossing)?;
     // A wait that fails ends the tree like a start that fails.
-    let waited = wait::wait(options, logs, ours, &mut tree);
+    let waited = wait::wait(options, logs, ours.try_clone()?, &mut tree);
     let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
         story::ready(options, &ready);
         return Ok(Exit::Done);
     }
-    let left = tree.end(&ending, options)?;
+    let left = tree.end(&ending, &ours)?;
     directory.retire_record(&options.title);
     drop(held);
     Err(story::failure(options, &ending, logs, tree.master(), left).into())

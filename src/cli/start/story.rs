@@ -35,6 +35,14 @@ pub fn ready(options: &Options, ready: &Ready) {
         workers.join(" "),
         ready.took.as_millis()
     ));
+    warned(options, &ready.warnings);
+}
+
+/// Node's own lines on stderr: no failure, and not to be overlooked.
+fn warned(options: &Options, lines: &[String]) {
+    if let Some(shown) = tail::warnings(lines) {
+        output::complain(format_args!("warning: node warns on stderr, see {}\n{shown}", options.stderr.display()));
+    }
 }
 
 /// The bad end, with its class, the last lines and a hint.

@@ -3,18 +3,20 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use crate::options::Options;
+use crate::ipc::report::{self, Word};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::spawn::{self, Ended};
-use crate::sys::{clock, proc};
+use crate::sys::{clock, proc, sockets};
 
 use super::wait::Ending;
 
-/// How long the master may take beyond its own graces before it gets KILL.
-const SPARE: Duration = Duration::from_secs(2);
+/// How long the master may take before it gets KILL. Its workers, its agent and what they leave behind have half a second
+/// each, and the logger may be busy with a disk.
+const MASTERS_END: Duration = Duration::from_millis(3_500);
 /// How long a logger may take to write the last lines.
 const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long a process may take to end after KILL (it may be waiting for a disk).
@@ -70,17 +72,20 @@ impl Tree {
         }
     }
 
-    /// Ends what a failed start has left: TERM to the master unless it is ending by itself, KILL when its graces are
-    /// over, then whatever it has left behind. Gives back what could not be ended.
+    /// Ends what a failed start has left: TERM to the master unless it is ending by itself, KILL when it takes longer than
+    /// its members can, then whatever it has left behind. On the ready channel it is told that the start has failed: it may
+    /// be ready, and would ask its members politely. Gives back what could not be ended.
     ///
     /// # Errors
     /// When /proc cannot be read.
-    pub fn end(&mut self, ending: &Ending, options: &Options) -> io::Result<Vec<u32>> {
+    pub fn end(&mut self, ending: &Ending, ready_channel: &OwnedFd) -> io::Result<Vec<u32>> {
         if let Some(master) = self.master.filter(|_| self.ended.is_none()) {
             let pidfd = Pidfd::open(master)?;
             match ending {
                 Ending::Stderr | Ending::Deadline(_) | Ending::Cancelled(_) | Ending::NotWaited(_) => {
-                    drop(pidfd.signal(SIGTERM))
+                    drop(pidfd.signal(SIGTERM));
+                    // One that hears nothing ends politely, or by KILL.
+                    let _ = sockets::send(ready_channel.as_fd(), &[&report::word(Word::GiveUp)], None);
                 }
                 Ending::Ready(_)
                 | Ending::Failed(_)
@@ -88,8 +93,7 @@ impl Tree {
                 | Ending::Died(_)
                 | Ending::NotDetached(_) => {}
             }
-            let graces = options.worker_close_grace_ms + options.agent_close_grace_ms;
-            let deadline = clock::monotonic_ms() + graces + millis(SPARE);
+            let deadline = clock::monotonic_ms() + millis(MASTERS_END);
             if !pidfd::wait_all([&pidfd], deadline)? {
                 drop(pidfd.signal(SIGKILL));
             }

@@ -1,4 +1,5 @@
-//! The parent's wait for the detached master: its channel, its end, its stderr at whole seconds, the deadline, signals.
+//! The parent's wait for the detached master: its channel, its end, its stderr at whole seconds and when it is ready, the
+//! deadline, signals.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,7 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::ipc::lines::{LONGEST_FRAME, Lines};
-use crate::ipc::report::{self, Failed, FromMaster, Progress, Report};
+use crate::ipc::report::{self, Failed, FromMaster, Progress, Report, Word};
 use crate::options::Options;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 use crate::sys::sockets;
@@ -17,11 +18,14 @@ use crate::sys::spawn::Ended;
 use super::log_files::LogFiles;
 use super::progress::Display;
 use super::tree::Tree;
+use super::verdict::{Verdict, When};
 
 /// How long the master is waited for beyond the boot timeout: it has the same one, and can say who is not ready and why.
 const MASTERS_TURN: Duration = Duration::from_millis(500);
 /// How long the end of what has printed to stderr is waited for. Egg prints an error first and closes politely then.
 const TRUE_END: Duration = Duration::from_secs(1);
+/// How long the logger may take to write what was printed before everything was ready.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 
 /// Everything is up.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct Ready {
     pub master: u32,
     /// How long it took.
     pub took: Duration,
+    /// What Node has said on stderr meanwhile, of its own accord.
+    pub warnings: Vec<String>,
 }
 
 /// How the wait ended.
@@ -69,6 +75,8 @@ struct Waiting<'a> {
     signals: Signals,
     tree: &'a mut Tree,
     started: Instant,
+    /// The master has answered [`Word::Write`].
+    is_written: bool,
 }
 
 /// Waits until the start has ended one way or the other. What it leaves running is the caller's to end.
@@ -89,11 +97,15 @@ pub fn wait(options: &Options, logs: &LogFiles, channel: OwnedFd, tree: &mut Tre
         signals: Signals::catch(&caught)?,
         tree,
         started: Instant::now(),
+        is_written: false,
     };
     let mut display = Display::new(options);
     let ending = waiting.until_it_ends(&mut display);
     display.clear();
-    ending
+    match ending? {
+        Ending::Ready(ready) => waiting.judge(ready),
+        ending => Ok(ending),
+    }
 }
 
 impl Waiting<'_> {
@@ -113,7 +125,7 @@ impl Waiting<'_> {
             let waited = self.started.elapsed();
             if waited >= next_second {
                 seconds += 1;
-                if self.stderr_speaks()? {
+                if self.stderr(When::Waiting)? == Verdict::Fails {
                     return self.true_end();
                 }
                 display.second(seconds);
@@ -140,6 +152,33 @@ impl Waiting<'_> {
             }
         }
         Ok(Ending::Stderr)
+    }
+
+    /// Everything is ready. When all that was printed until now is in the files, they can be judged, and whoever reads them
+    /// after this command misses nothing.
+    fn judge(&mut self, mut ready: Ready) -> anyhow::Result<Ending> {
+        if let Some(channel) = &self.channel {
+            // One that hears nothing does not answer.
+            let _ = sockets::send(channel.as_fd(), &[&report::word(Word::Write)], None);
+        }
+        let until = self.started.elapsed() + LAST_WRITES;
+        while !self.is_written && self.channel.is_some() && self.started.elapsed() < until {
+            self.sleep_until(until)?;
+            let word = match self.read_channel() {
+                Some(word) => Some(word),
+                None => self.take_signals()?,
+            };
+            if let Some(ending) = word {
+                return Ok(ending);
+            }
+        }
+        match self.stderr(When::Ready)? {
+            Verdict::Fails => Ok(Ending::Stderr),
+            Verdict::Fine(warnings) => {
+                ready.warnings = warnings;
+                Ok(Ending::Ready(ready))
+            }
+        }
     }
 
     /// Sleeps until something happens, or until so long after the start.
@@ -170,12 +209,15 @@ impl Waiting<'_> {
                 }
             };
             let mut lines = std::mem::take(&mut self.lines);
+            let mut ending = None;
             while let Some(line) = lines.next_line(&mut read) {
-                if let Some(ending) = line.ok().and_then(|line| self.take_word(report::read(line))) {
-                    return Some(ending);
-                }
+                let word = line.ok().and_then(|line| self.take_word(report::read(line)));
+                ending = ending.or(word);
             }
             self.lines = lines;
+            if ending.is_some() {
+                return ending;
+            }
         }
     }
 
@@ -197,7 +239,12 @@ impl Waiting<'_> {
                 who: std::mem::take(&mut self.progress),
                 master: self.tree.master().unwrap_or(0),
                 took: self.started.elapsed(),
+                warnings: Vec::new(),
             })),
+            FromMaster::Report(Report::Written) => {
+                self.is_written = true;
+                None
+            }
             FromMaster::Report(Report::Detached { pid }) => {
                 self.tree.set_master(pid);
                 None
@@ -227,8 +274,7 @@ impl Waiting<'_> {
         Ok(None)
     }
 
-    /// egg-scripts' rule: something on stderr before everything is ready is a failure.
-    fn stderr_speaks(&self) -> io::Result<bool> {
-        Ok(!self.options.ignore_stderr && self.logs.stderr_speaks()?)
+    fn stderr(&self, when: When) -> io::Result<Verdict> {
+        if self.options.ignore_stderr { Ok(Verdict::Fine(Vec::new())) } else { self.logs.judge_stderr(when) }
     }
 }

@@ -1,12 +1,14 @@
 //! The end in order.
 
 use eggctl::lifecycle::Action::{
-    AnnounceStopped, CloseListeners, Drain, EndStrays, Exit, Kill, LeaveDispatch, Notice, Terminate,
+    AnnounceStopped, CloseListeners, Drain, EndChannel, EndStrays, Exit, Kill, LeaveDispatch, Notice, Terminate,
 };
 use eggctl::lifecycle::Notice as N;
-use eggctl::lifecycle::{Death, Event, Phase, Policy};
+use eggctl::lifecycle::{CloseCause, Death, Event, Phase, Policy};
 
 use super::{NOTHING, SIGKILL, Stage, TERM, died, nth, policy};
+
+const GIVEN_UP: Event = Event::Close(CloseCause::StartGivenUp(TERM));
 
 #[test]
 fn a_close_is_listeners_workers_agent_strays_exit() {
@@ -102,7 +104,7 @@ fn a_worker_that_crashes_while_it_drains_is_told_of() {
 }
 
 #[test]
-fn a_stop_during_boot_ends_the_workers_before_the_agent_and_exits_with_0() {
+fn a_stop_during_boot_asks_nobody_politely_ends_the_workers_before_the_agent_and_exits_with_0() {
     let mut stage = Stage::begun(policy(true, 2));
     stage.ready(1);
     stage.ready(2);
@@ -110,21 +112,49 @@ fn a_stop_during_boot_ends_the_workers_before_the_agent_and_exits_with_0() {
         AnnounceStopped(TERM),
         CloseListeners,
         LeaveDispatch(nth(2)),
-        Drain(nth(2)),
+        EndChannel(nth(2)),
+        Terminate(nth(2)),
         LeaveDispatch(nth(3)),
+        EndChannel(nth(3)),
         Terminate(nth(3)),
     ];
     assert_eq!(stage.signal(), begun);
     assert_eq!(stage.dies(3, Death::Signal(TERM)), NOTHING);
-    assert_eq!(stage.dies(2, Death::Code(0)), [Drain(nth(1))]);
+    assert_eq!(stage.dies(2, Death::Code(0)), [EndChannel(nth(1)), Terminate(nth(1))]);
     stage.dies(1, Death::Code(0));
     assert_eq!(stage.tell(Event::Alone), [Exit(0)]);
 }
 
 #[test]
+fn a_start_that_is_given_up_ends_even_when_everything_is_ready() {
+    let ends = |n| [EndChannel(nth(n)), Terminate(nth(n))];
+    let mut stage = Stage::running(policy(true, 1));
+    let begun = [&[Notice(N::Closing(TERM)), CloseListeners, LeaveDispatch(nth(2))][..], &ends(2)].concat();
+    assert_eq!(stage.tell(GIVEN_UP), begun);
+    assert_eq!(stage.signal(), NOTHING, "its TERM says the same");
+    assert_eq!(stage.pass(499), NOTHING);
+    assert_eq!(stage.pass(1), [Notice(N::Killed(nth(2))), Kill(nth(2))]);
+    assert_eq!(stage.dies(2, SIGKILL), ends(1));
+    assert_eq!(stage.pass(500), [Notice(N::Killed(nth(1))), Kill(nth(1))]);
+    assert_eq!(stage.dies(1, SIGKILL), [EndStrays { kill: false }]);
+    assert_eq!(stage.pass(500), [EndStrays { kill: true }]);
+    assert_eq!(stage.tell(Event::Alone), [Exit(0)]);
+}
+
+#[test]
+fn a_start_that_is_given_up_after_its_term_waits_no_longer_for_who_drains() {
+    let mut stage = Stage::running(policy(false, 2));
+    stage.signal();
+    stage.tell(Event::Drained(nth(2)));
+    stage.pass(100);
+    assert_eq!(stage.tell(GIVEN_UP), [EndChannel(nth(1)), Terminate(nth(1))]);
+    assert_eq!(stage.pass(500).len(), 4, "KILL for both");
+}
+
+#[test]
 fn a_stop_while_the_agent_boots_spawns_no_worker() {
     let mut stage = Stage::begun(policy(true, 2));
-    assert_eq!(stage.signal(), [AnnounceStopped(TERM), CloseListeners, Terminate(nth(1))]);
+    assert_eq!(stage.signal(), [AnnounceStopped(TERM), CloseListeners, EndChannel(nth(1)), Terminate(nth(1))]);
     assert_eq!(stage.ready(1), NOTHING);
     assert_eq!(stage.dies(1, Death::Code(0)), [EndStrays { kill: false }]);
 }

@@ -1,7 +1,7 @@
 //! From nothing to full strength, or to the first failure.
 
 use eggctl::lifecycle::Action::{
-    AnnounceFailure, AnnounceReady, CloseListeners, EndStrays, Exit, LeaveDispatch, Notice, Terminate,
+    AnnounceFailure, AnnounceReady, CloseListeners, EndChannel, EndStrays, Exit, LeaveDispatch, Notice, Terminate,
 };
 use eggctl::lifecycle::Notice as N;
 use eggctl::lifecycle::{Death, Event, Lifecycle, StartFailure};
@@ -47,9 +47,10 @@ fn a_death_while_starting_fails_the_start_whatever_its_code_and_ends_workers_bef
     stage.ready(2);
     let death = Death::Code(0);
     let failure = StartFailure::Died { member: nth(3), death };
-    let ended = [AnnounceFailure(failure), CloseListeners, LeaveDispatch(nth(2)), Terminate(nth(2))];
+    let ended =
+        [AnnounceFailure(failure), CloseListeners, LeaveDispatch(nth(2)), EndChannel(nth(2)), Terminate(nth(2))];
     assert_eq!(stage.dies(3, death), ended);
-    assert_eq!(stage.dies(2, Death::Code(0)), [Terminate(nth(1))]);
+    assert_eq!(stage.dies(2, Death::Code(0)), [EndChannel(nth(1)), Terminate(nth(1))]);
     assert_eq!(stage.dies(1, Death::Code(0)), [EndStrays { kill: false }]);
     assert_eq!(stage.tell(Event::Alone), [Exit(1)]);
 }
@@ -71,7 +72,7 @@ fn a_spawn_that_fails_while_starting_leaves_the_rest_unspawned() {
     actions.clear();
     lifecycle.handle(Event::SpawnFailed { member: nth(2), transient: true }, 0, &mut actions);
     let failure = AnnounceFailure(StartFailure::SpawnFailed(nth(2)));
-    assert_eq!(actions, [failure, CloseListeners, LeaveDispatch(nth(1)), Terminate(nth(1))]);
+    assert_eq!(actions, [failure, CloseListeners, LeaveDispatch(nth(1)), EndChannel(nth(1)), Terminate(nth(1))]);
 }
 
 #[test]
