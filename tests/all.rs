@@ -24,6 +24,7 @@ mod gate;
 mod harness;
 mod health;
 mod inherited;
+mod leaving;
 mod log_faults;
 mod log_names;
 mod log_process;

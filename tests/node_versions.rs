@@ -22,6 +22,9 @@ const EACH_TIME: &[&str] = &[
     "sockets::tcp::servers_close_and_listen_again_in_any_order_and_from_any_worker",
     "sockets::shared::shared_sockets_of_every_kind_are_closed_by_the_last_one_out",
     "egg_close::a_close_of_egg_4_answers_requests_and_runs_before_close_with_the_messenger",
+    "leaving::members_that_close_their_servers_at_term_end_when_they_have_nothing_left_to_do",
+    "leaving::a_worker_that_asks_something_at_term_gets_its_answer",
+    "leaving::what_a_worker_sends_last_arrives_whole",
     MEMBERS_RUN_ON_IT,
 ];
 const MEMBERS_RUN_ON_IT: &str = "node_versions::members_run_on_the_node_that_comes_first_in_the_path";

@@ -20,11 +20,13 @@ pub fn worker(options: &Options, script: &Path, cluster_id: u32, preload: Option
 
 fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: Option<&Path>) -> Program {
     let mut arguments: Vec<OsString> = options.node_flags.iter().map(OsString::from).collect();
+    let mut set = options.environment.clone();
     if let Some(preload) = preload {
+        // Forks of a member inherit the flag: by this the preload tells which it is.
+        set.push(("EGGCTL_MEMBER".into(), "1".into()));
         arguments.extend(["--require".into(), preload.into()]);
     }
     arguments.push(script.into());
-    let mut set = options.environment.clone();
     set.push(("NODE_CHANNEL_FD".into(), CHANNEL_NUMBER.to_string().into()));
     set.push(("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into()));
     if let Some(id) = cluster_id {

@@ -3,6 +3,7 @@
 // It must be harmless there, must never throw, and does nothing on the request path before the member is asked to leave.
 const fs = require('fs');
 const net = require('net');
+const isMember = process.env.EGGCTL_MEMBER === '1' && delete process.env.EGGCTL_MEMBER; // What it forks is not one.
 
 // 1. Lines printed just before process.exit arrive: into a pipe, Node otherwise loses what it has not written yet.
 for (const [fd, name] of [[1, 'stdout'], [2, 'stderr']]) {
@@ -22,6 +23,7 @@ let draining = false;
 function drain() {
   if (draining) return;
   draining = true;
+  if (isMember && !released && process.channel) process.channel.ref(); // Its TERM is to find it, with nothing left to do.
   const closeIdle = require('http').Server.prototype.closeIdleConnections;
   for (const { Server } of [require('http'), require('https')]) {
     Server.prototype.closeIdleConnections = () => {}; // close() would reset a socket whose next request is on its way
@@ -40,8 +42,20 @@ function drain() {
     else leaving.forEach(server => server.closeAllConnections && closeIdle.call(server));
   });
   setTimeout(closeInQuietTurn, Math.min(longest + 1000, 10000), 0, 1000).unref();
-  const closed = leaving.map(server => new Promise(resolve => server.close(resolve)));
+  const closed = leaving.map(server => new Promise(resolve => {
+    try { server.close(resolve); } catch { resolve(); }
+  }));
+  closeAgainWithoutAnError(leaving);
   Promise.all([...closed, new Promise(resolve => { noneSent = resolve; forget(); })]).then(drained);
+}
+
+// At TERM the application closes its servers itself, and would not expect to find them closed.
+function closeAgainWithoutAnError(leaving) {
+  const { close } = net.Server.prototype;
+  net.Server.prototype.close = function (callback) {
+    const again = !this.listening && leaving.includes(this) && typeof callback === 'function';
+    return close.call(this, again ? () => callback() : callback);
+  };
 }
 
 // 3. Connections that came as messages (Egg's sticky mode) no server counts: they are waited for, too.
@@ -61,3 +75,44 @@ process.prependListener('internalMessage', (message, handle) => {
   if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'last') drained(); // What came before it is emitted already.
   if (message && message.cmd === 'NODE_HANDLE' && message.type === 'net.Socket' && handle) count(handle);
 });
+
+// 5. After TERM the channel does not keep the process: it ends as it would without a master. (Node keeps a worker of a
+// cluster for as long as its channel is open.) This is no listener of ours, which would undo the signal's default.
+if (isMember) {
+  process.prependListener('newListener', watch);
+  const early = process.rawListeners('SIGTERM'); // of other preloads
+  early.forEach(listener => process.removeListener('SIGTERM', listener));
+  early.forEach(listener => process.on('SIGTERM', listener));
+}
+function watch(event) {
+  if (event !== 'SIGTERM') return;
+  process.removeListener('newListener', watch);
+  const { emit } = process; // Node takes it as it is when a signal's first listener is added.
+  process.emit = function (event, ...args) {
+    if (event === 'SIGTERM') letGo();
+    return emit.call(this, event, ...args);
+  };
+}
+// What asks others something at its end (Egg's `beforeClose`) has a second for each answer.
+const nodesOwn = process.listenerCount('message');
+let released = false;
+function letGo() {
+  if (process.channel) process.channel.unref();
+  if (released || !process.send) return;
+  released = true;
+  const { send } = process;
+  let patience;
+  process.send = function (message, ...args) {
+    if (process.channel && expectsAnswer(message)) {
+      process.channel.ref();
+      clearTimeout(patience);
+      patience = setTimeout(() => process.channel && process.channel.unref(), 1000).unref();
+    }
+    return send.call(this, message, ...args);
+  };
+}
+function expectsAnswer(message) {
+  if (message && /^NODE_/.test(message.cmd)) return message.act === 'exitedAfterDisconnect';
+  const { worker } = require('cluster');
+  return process.listenerCount('message') > nodesOwn || Boolean(worker && worker.listenerCount('message'));
+}
