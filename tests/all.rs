@@ -21,6 +21,7 @@ mod egg_serving;
 mod file_rotate;
 mod foreground;
 mod gate;
+mod giving_up;
 mod harness;
 mod health;
 mod inherited;

@@ -12,12 +12,12 @@ use crate::harness::{Typed, World, eventually, http, is_long, processes, visibly
 use crate::log_process::loggers;
 
 /// A command for the title of these tests.
-fn typed(world: &World, words: &[&str]) -> Typed {
+pub fn typed(world: &World, words: &[&str]) -> Typed {
     world.eggctl(words).arg("--title=svc")
 }
 
 /// A worker that listens when the file `go` is there.
-const SLOW_BOOT: &str = "const look = setInterval(() => {\
+pub const SLOW_BOOT: &str = "const look = setInterval(() => {\
     if (!require('fs').existsSync(process.env.FIXTURE_DIR + '/go')) return;\
     clearInterval(look);\
     require('http').createServer((q, a) => a.end('{}')).listen(process.env.PORT);\
@@ -45,7 +45,7 @@ fn what_is_asked_while_the_application_boots_is_refused_and_the_start_goes_on() 
 }
 
 /// The fixture, whose third boot of a worker hangs; the port and the master.
-fn with_a_third_boot_that_hangs(world: &mut World) -> (u16, u32) {
+pub fn with_a_third_boot_that_hangs(world: &mut World) -> (u16, u32) {
     world.expect_in_log("");
     let port = world.port();
     world.start("svc", port).env("WORKER", "hang").env("WORKER_BOOTS", "3").run().exits(0);
@@ -53,7 +53,7 @@ fn with_a_third_boot_that_hangs(world: &mut World) -> (u16, u32) {
 }
 
 /// The worker of the third boot, once it hangs.
-fn hanging(world: &World) -> u32 {
+pub fn hanging(world: &World) -> u32 {
     eventually("a new worker boots", || world.boots("worker") == 3);
     let boots = world.events_of("boot");
     let third = boots.iter().find(|event| event["who"] == "worker" && event["boot"] == 3).unwrap();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::running::{self, Running};
 use super::{start, tail};
-use crate::control::{Reload, Request, Scale};
+use crate::control::{Operation, Reload, Request, Scale};
 use crate::error::Exit;
 use crate::options::flags::{self, ReloadFlags, ScaleFlags};
 use crate::options::{self, Options};
@@ -19,10 +19,13 @@ pub fn run(flags: &ReloadFlags) -> anyhow::Result<Exit> {
     let (batch, title) = (flags.checked_batch()?, flags.whom.checked_title()?);
     let (boot_timeout_ms, drain_timeout_ms) = (flags.checked_boot_timeout_ms()?, flags.checked_drain_timeout_ms()?);
     let running = running::find(title.as_ref())?;
+    if flags.cancel {
+        return cancel(&running, Operation::Reload, flags.json);
+    }
     let options = resolved_anew(&running)?.map(Box::new);
-    let (rolling, agent) = (flags.rolling, flags.agent);
-    let request = Request::Reload(Reload { rolling, batch, agent, boot_timeout_ms, drain_timeout_ms, options });
-    finish(&running, request, flags.json)
+    let (rolling, agent, replace) = (flags.rolling, flags.agent, flags.replace);
+    let reload = Reload { rolling, batch, agent, replace, boot_timeout_ms, drain_timeout_ms, options };
+    finish(&running, Request::Reload(reload), "reload", flags.json)
 }
 
 /// Runs `scale`.
@@ -30,18 +33,28 @@ pub fn run(flags: &ReloadFlags) -> anyhow::Result<Exit> {
 /// # Errors
 /// As above.
 pub fn scale(flags: &ScaleFlags) -> anyhow::Result<Exit> {
+    let title = flags.whom.checked_title()?;
+    if flags.cancel {
+        return cancel(&running::find(title.as_ref())?, Operation::Scale, flags.json);
+    }
     let scale = match flags.checked_workers()? {
         (None, count) => Scale::To(count),
         (Some('+'), more) => Scale::More(more),
         (Some(_), fewer) => Scale::Fewer(fewer),
     };
-    let title = flags.whom.checked_title()?;
-    finish(&running::find(title.as_ref())?, Request::Scale(scale), flags.json)
+    finish(&running::find(title.as_ref())?, Request::Scale(scale), "scale", flags.json)
 }
 
-fn finish(running: &Running, request: Request, json: bool) -> anyhow::Result<Exit> {
+fn cancel(running: &Running, operation: Operation, json: bool) -> anyhow::Result<Exit> {
+    let receipt = running.ask(Request::Cancel(operation), None, "")?;
+    running::print(&running.title, &receipt, json);
+    Ok(Exit::Done)
+}
+
+/// `command` is the name of what was typed: it cancels, too.
+fn finish(running: &Running, request: Request, command: &str, json: bool) -> anyhow::Result<Exit> {
     let logs = Log::all_of(running);
-    let receipt = running.ask(request, None, "").map_err(|failure| {
+    let receipt = running.ask_to_operate(request, command).map_err(|failure| {
         if failure.beside.is_some() || failure.exit != Exit::Failed {
             return failure;
         }

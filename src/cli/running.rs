@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::choice::{choose, shown};
@@ -12,6 +13,7 @@ use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::state::{Directory, Holder, Logs, Record, RecordPhase};
 use crate::sys::output;
+use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 
 /// The end of a start that fails changes nothing in the directory: it is looked for so often.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -92,6 +94,37 @@ impl Running {
             _ => Failure::unreachable(&name, error),
         };
         let mut connection = Connection::ask(stream, request, deadline).map_err(lost)?;
+        self.answer(&mut connection, lost)
+    }
+
+    /// Asks for an operation and waits until it is over. A signal ends this command, not the operation: it says so.
+    ///
+    /// # Errors
+    /// As [`Running::ask`], or a signal has come.
+    pub fn ask_to_operate(&self, request: Request, command: &str) -> Result<Receipt, Failure> {
+        let name = shown(self.title.as_str());
+        let lost = |error: io::Error| Failure::unreachable(&name, error);
+        let stream = self.directory.connect(&self.title).map_err(lost)?;
+        let hup = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
+        let caught: Vec<i32> = [SIGINT, SIGTERM, SIGQUIT].into_iter().chain(hup).collect();
+        let mut signals = Signals::catch(&caught).map_err(lost)?;
+        let mut connection = Connection::ask(stream, request, None).map_err(lost)?;
+        connection.interruptible(signals.as_fd().try_clone_to_owned().map_err(lost)?);
+        self.answer(&mut connection, |error| match error.kind() {
+            io::ErrorKind::Interrupted => {
+                let signal = signals.take().first().map_or_else(|| "a signal".to_owned(), |one| signals::name(*one));
+                Failure::goes_on(&name, command, &signal)
+            }
+            _ => Failure::unreachable(&name, error),
+        })
+    }
+
+    fn answer(
+        &self,
+        connection: &mut Connection,
+        mut lost: impl FnMut(io::Error) -> Failure,
+    ) -> Result<Receipt, Failure> {
+        let name = shown(self.title.as_str());
         let mut display = Display::default();
         let mut news = None;
         loop {

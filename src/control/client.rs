@@ -2,8 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Answer, Asked, Request, VERSION, line};
 use crate::ipc::lines::Lines;
@@ -16,6 +20,8 @@ pub struct Connection {
     /// Answers that came together with the last one.
     read: VecDeque<io::Result<Answer>>,
     deadline: Option<Instant>,
+    /// Readable when the wait is to end.
+    interrupt: Option<OwnedFd>,
 }
 
 impl Connection {
@@ -25,7 +31,32 @@ impl Connection {
     /// The kernel's.
     pub fn ask(mut stream: UnixStream, request: Request, deadline: Option<Instant>) -> io::Result<Self> {
         stream.write_all(&line(&Asked { eggctl: VERSION, request }))?;
-        Ok(Connection { stream, lines: Lines::default(), read: VecDeque::new(), deadline })
+        Ok(Connection { stream, lines: Lines::default(), read: VecDeque::new(), deadline, interrupt: None })
+    }
+
+    /// From now on the wait for an answer ends, with [`io::ErrorKind::Interrupted`], when this is readable.
+    pub fn interruptible(&mut self, interrupt: OwnedFd) {
+        self.interrupt = Some(interrupt);
+    }
+
+    /// Waits until there is something to read, if anything can interrupt that.
+    fn wait(&self) -> io::Result<()> {
+        let Some(interrupt) = &self.interrupt else { return Ok(()) };
+        let mut watched =
+            [PollFd::new(self.stream.as_fd(), PollFlags::POLLIN), PollFd::new(interrupt.as_fd(), PollFlags::POLLIN)];
+        loop {
+            match poll(&mut watched, PollTimeout::NONE) {
+                Err(Errno::EINTR) => {}
+                polled => {
+                    polled?;
+                    break;
+                }
+            }
+        }
+        let [answer, interrupted] = watched;
+        // An answer that is there already is the better news.
+        let is_so = |one: PollFd| one.any().unwrap_or(true);
+        if is_so(interrupted) && !is_so(answer) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 
     /// The next answer; `None` when the master is gone.
@@ -42,6 +73,7 @@ impl Connection {
             if left == Some(Duration::ZERO) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
+            self.wait()?;
             self.stream.set_read_timeout(left)?;
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Ok(None),

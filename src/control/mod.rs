@@ -38,8 +38,20 @@ pub enum Request {
     Reload(Reload),
     /// Another number of workers.
     Scale(Scale),
+    /// The operation under way is given up.
+    Cancel(Operation),
     /// Nothing but the answer at the right moment.
     Wait(Until),
+}
+
+/// What can be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// A reload: the old members stay, the new ones go.
+    Reload,
+    /// A scale: what it has added goes again.
+    Scale,
 }
 
 /// How to reload.
@@ -51,6 +63,9 @@ pub struct Reload {
     pub batch: Option<u32>,
     /// The agent too.
     pub agent: bool,
+    /// A reload that is under way is given up for this one.
+    #[serde(default)]
+    pub replace: bool,
     /// How long a worker may take until it waits at the gate or is ready, in milliseconds.
     pub boot_timeout_ms: u64,
     /// How long an old worker may take to finish what it has begun, in milliseconds.
@@ -107,9 +122,9 @@ pub struct Progress {
 /// What was done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// What: `reloaded`, `scaled`, `ready`.
+    /// What: `reloaded`, `scaled`, `cancelled`, `ready`.
     pub what: String,
-    /// How, where there is a choice: `by generation`, `rolling`.
+    /// How, where there is a choice: `by generation`, `worker by worker`; of `cancelled`: which operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub how: Option<String>,
     /// The agent's pid.

@@ -29,6 +29,17 @@ impl Failure {
         Failure::new(Exit::Failed, format!("the master of {title} cannot be asked")).because(why)
     }
 
+    /// The command that waited for an operation was ended by a signal. What it asked for is not.
+    #[must_use]
+    pub fn goes_on(title: &str, command: &str, signal: &str) -> Self {
+        let wait = match command {
+            "reload" => format!(", `eggctl wait --for=reloaded --title={title}` waits for its end"),
+            _ => String::new(),
+        };
+        Failure::new(Exit::Failed, format!("{title}: {signal} has ended this command, and the {command} goes on"))
+            .hint(format!("`eggctl {command} --cancel --title={title}` gives it up{wait}"))
+    }
+
     /// A service that somebody else keeps.
     #[must_use]
     pub fn in_the_foreground(title: &str, pid: u32) -> Self {

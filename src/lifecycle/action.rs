@@ -37,6 +37,10 @@ pub enum Action {
     AnnounceFailure(StartFailure),
     /// The start was ended by a signal of this number before it was ready: tell the parent.
     AnnounceStopped(i32),
+    /// Members are spawned with what this request has brought, from now on.
+    AdoptOptions(RequestId),
+    /// Members are spawned with what was in force before the last [`Action::AdoptOptions`] again.
+    RestoreOptions,
     /// The operation that this request asked for, or joined, is over, or was not begun. Once for each request.
     Answer {
         /// Whose.

@@ -35,6 +35,7 @@ impl Lifecycle {
                         // Polite means here that it reads what it was sent, in the same part of the grace as in a close.
                         let read_by = now.saturating_add(close::polite_part_ms(grace_ms));
                         let kill_at = now.saturating_add(grace_ms);
+                        agent.retired = true;
                         agent.ask_to_leave(Manner::Polite, read_by, kill_at, actions);
                         AgentTurn::Leaving { since: now }
                     }
@@ -58,7 +59,29 @@ impl Lifecycle {
 
     /// Is it the agent that a reload waits for?
     pub(super) fn is_new_agent(&self, id: MemberId) -> bool {
-        self.awaits_agent() && self.member(id).is_some_and(|member| member.role == Role::Agent)
+        self.member(id).is_some_and(|member| self.is_new_agent_of_operation(member.role))
+    }
+
+    /// Is a member of this role, if it has the seat, the agent that a reload waits for?
+    pub(super) fn is_new_agent_of_operation(&self, role: Role) -> bool {
+        role == Role::Agent && self.awaits_agent()
+    }
+
+    /// The agent has gone. Had a reload asked it to, another is due now, also if that reload was cancelled meanwhile; this is
+    /// not a death, so there is no back-off. False when it was not asked.
+    pub(super) fn agent_went(&mut self, agent: &Member, now: Millis) -> bool {
+        if !agent.retired {
+            return false;
+        }
+        if let Some(turn) = self.operation.as_mut().map(|operation| &mut operation.agent)
+            && let AgentTurn::Leaving { since } = *turn
+        {
+            *turn = AgentTurn::Booting { since };
+        }
+        if let Some(slot) = self.slot_mut(Role::Agent) {
+            (slot.seat, slot.deaths) = (Seat::Empty { due: now }, 0);
+        }
+        true
     }
 
     /// Is the agent's seat empty because a reload has sent the old one away? That is no refork: it waits for no room, and has
@@ -72,11 +95,5 @@ impl Lifecycle {
 
     fn awaits_agent(&self) -> bool {
         self.operation.as_ref().is_some_and(|operation| matches!(operation.agent, AgentTurn::Booting { since: _ }))
-    }
-
-    /// Has a reload asked this agent to leave?
-    pub(super) fn is_agents_leave(&self, member: &Member) -> bool {
-        let asked = |operation: &Operation| matches!(operation.agent, AgentTurn::Leaving { since: _ });
-        member.role == Role::Agent && self.operation.as_ref().is_some_and(asked)
     }
 }

@@ -1,6 +1,6 @@
 //! What can happen to the master: the lifecycle's input.
 
-use super::{MemberId, Patience, ReloadHow, RequestId, Wanted};
+use super::{MemberId, OperationKind, Patience, ReloadHow, RequestId, Wanted};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,20 @@ pub enum Event {
         /// How.
         how: ReloadHow,
     },
+    /// The same, but a reload that is under way is given up for this one, whatever it was asked for.
+    Replace {
+        /// Who asks.
+        request: RequestId,
+        /// How.
+        how: ReloadHow,
+    },
+    /// The operation under way, if it is of this kind, is to be given up. Answered in the same turn.
+    Cancel {
+        /// Who asks.
+        request: RequestId,
+        /// What.
+        kind: OperationKind,
+    },
     /// There are to be so many workers. Answered by [`super::Action::Answer`], maybe in the same turn.
     Scale {
         /// Who asks.
@@ -82,6 +96,8 @@ impl Event {
             | Event::Alone
             | Event::Close(CloseCause::Signal(_) | CloseCause::StartGivenUp(_))
             | Event::Reload { request: _, how: _ }
+            | Event::Replace { request: _, how: _ }
+            | Event::Cancel { request: _, kind: _ }
             | Event::Scale { request: _, wanted: _, patience: _ } => None,
             Event::Spawned(member)
             | Event::SpawnFailed { member, transient: _ }

@@ -57,7 +57,7 @@ impl Lifecycle {
         match member.state {
             State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {}
             // It is on its way out by itself (Node's own `disconnect`), with requests in flight.
-            State::Draining { until } if phase == Phase::Running && member.retired => {
+            State::Draining { until } if phase == Phase::Running && member.retired && member.role != Role::Agent => {
                 member.state = State::Disconnected { until };
                 return;
             }
@@ -100,7 +100,7 @@ impl Lifecycle {
             // Whatever its code: the framework's own "start error" path exits with 0.
             Phase::Starting => self.fail_start(StartFailure::Died { member: id, death }, now, actions),
             Phase::Running => {
-                let asked = place == Place::Leaving || self.is_agents_leave(&member);
+                let asked = place == Place::Leaving || member.retired;
                 if asked && member.may_end_with(death) {
                     actions.push(Action::Notice(Notice::Left(id)));
                 } else {

@@ -11,7 +11,8 @@
 //! * [`refork`]: a new member for a slot that lost one: back-off and window.
 //! * [`health`]: what to do when nobody is there for long.
 //! * [`close`]: workers, then the agent, then strays, then the end.
-//! * [`operation`]: reload and scale, the operations of a running master, asked for as in [`request`].
+//! * [`operation`]: reload and scale, the operations of a running master, asked for as in [`request`]; [`completion`]: how
+//!   they end.
 //! * [`spare`]: workers that wait at the gate for the place of one that is lost.
 //! * [`timer`]: everything that happens because time has passed.
 //! * [`view`]: what can be asked about all that.
@@ -23,6 +24,7 @@
 mod action;
 mod agents_turn;
 mod close;
+mod completion;
 mod event;
 mod health;
 mod life;
@@ -40,7 +42,10 @@ mod view;
 pub use action::{Action, Notice, StartFailure};
 pub use event::{CloseCause, Death, Event};
 pub use policy::{Millis, Policy};
-pub use request::{Asked, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing, Wanted};
+pub use request::{
+    Asked, CancelledBy, OperationKind, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing,
+    Wanted,
+};
 
 use close::Close;
 use health::Down;
@@ -156,6 +161,8 @@ impl Lifecycle {
             Event::Close(CloseCause::Signal(signal)) => self.close_asked(signal, now, actions),
             Event::Close(CloseCause::StartGivenUp(signal)) => self.start_given_up(signal, now, actions),
             Event::Reload { request, how } => self.reload_asked(request, how, actions),
+            Event::Replace { request, how } => self.replace_asked(request, how, now, actions),
+            Event::Cancel { request, kind } => self.cancel_asked(request, kind, now, actions),
             Event::Scale { request, wanted, patience } => self.scale_asked(request, wanted, patience, now, actions),
         }
         self.settle(now, actions);

@@ -2,16 +2,19 @@
 //! stale slot; the seat goes on as it is until that one may take it.
 //!
 //! By generation the new ones wait at the gate until all are there, are let in together, and take their seats when all are
-//! ready. Rolling, each takes its seat as soon as it is ready. Whoever is replaced leaves politely. One new member that does
-//! not come up ends the operation: what has no seat yet is dismissed.
+//! ready. Rolling, each takes its seat as soon as it is ready. A member that is replaced leaves politely. How it ends is in
+//! [`super::completion`].
 
 use super::agents_turn::AgentTurn;
 use super::close::Manner;
 use super::member::Member;
 use super::request::{Asked, Patience, RequestId};
+
+use super::completion::answer;
 use super::slot::{Place, Seat, Slot};
 use super::{
-    Action, Kind, Lifecycle, MemberId, Millis, Notice, Outcome, Phase, Refusal, ReloadHow, Role, StartFailure, Wanted,
+    Action, CancelledBy, Kind, Lifecycle, MemberId, Millis, Notice, Outcome, Phase, Refusal, ReloadHow, Role,
+    StartFailure, Wanted,
 };
 
 /// What an operation has to remember beside the slots.
@@ -19,11 +22,11 @@ use super::{
 pub(super) struct Operation {
     pub asked: Asked,
     /// Who is to be answered. The master bounds how many can ask at the same time.
-    requests: Vec<RequestId>,
+    pub requests: Vec<RequestId>,
     /// Each new member takes its seat by itself, and does not wait at the gate.
     pub rolling: bool,
     /// How many workers there were.
-    from: u32,
+    pub from: u32,
     /// How many new workers it needs.
     pub wanted: u32,
     /// How many have their seats.
@@ -31,7 +34,7 @@ pub(super) struct Operation {
     spares_recycled: bool,
     pub agent: AgentTurn,
     /// A member asked for another reload meanwhile: what it asks for may be newer than what has booted.
-    again: Option<ReloadHow>,
+    pub again: Option<ReloadHow>,
 }
 
 impl Operation {
@@ -69,11 +72,20 @@ impl Lifecycle {
         if how.agent && !self.policy.agent {
             return answer(request, Outcome::Refused(Refusal::NoAgent), actions);
         }
-        actions.push(Action::Notice(Notice::Reloading(how)));
+        actions.extend([Action::AdoptOptions(request), Action::Notice(Notice::Reloading(how))]);
         for slot in self.slots.iter_mut().filter(|slot| slot.role != Role::Agent) {
             slot.stale = true;
         }
         self.operation = Some(Operation::new(Asked::Reload(how), request, self.policy.workers));
+    }
+
+    /// Every worker is to be replaced, and a reload that is under way is not waited for.
+    pub(super) fn replace_asked(&mut self, request: RequestId, how: ReloadHow, now: Millis, actions: &mut Vec<Action>) {
+        let is_possible = self.policy.agent || !how.agent;
+        if is_possible && self.operation.as_ref().is_some_and(Operation::is_reload) {
+            self.give_up_operation(CancelledBy::Reload, now, actions);
+        }
+        self.reload_asked(request, how, actions);
     }
 
     /// There are to be so many workers: new slots at the end, or fewer of the last.
@@ -197,7 +209,7 @@ impl Lifecycle {
     }
 
     /// The last slots go, down to as many workers as there are to be.
-    fn keep_workers(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) {
+    pub(super) fn keep_workers(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) {
         let keep = usize::from(self.policy.agent) + self.policy.workers as usize;
         while self.slots.len() > keep {
             let Some(mut slot) = self.slots.pop() else { return };
@@ -221,17 +233,11 @@ impl Lifecycle {
             Place::Leaving => {}
             Place::Next => self.fail_operation(failure, now, actions),
             Place::Seat => {
-                let turn = self.operation.as_mut().map(|operation| &mut operation.agent);
-                match turn.filter(|_| member.role == Role::Agent) {
-                    Some(turn @ &mut AgentTurn::Leaving { since }) => {
-                        *turn = AgentTurn::Booting { since };
-                        if let Some(slot) = self.slot_mut(Role::Agent) {
-                            (slot.seat, slot.deaths) = (Seat::Empty { due: now }, 0);
-                        }
-                        return;
-                    }
-                    Some(AgentTurn::Booting { since: _ }) => self.fail_operation(failure, now, actions),
-                    Some(AgentTurn::Keep | AgentTurn::Wanted | AgentTurn::Back { after_ms: _ }) | None => {}
+                if member.role == Role::Agent && self.agent_went(member, now) {
+                    return;
+                }
+                if self.is_new_agent_of_operation(member.role) {
+                    self.fail_operation(failure, now, actions);
                 }
                 self.lost_a_new_one(member.role, failure, now, actions);
                 self.vacate(member.role, spawned_at, now, actions);
@@ -283,72 +289,5 @@ impl Lifecycle {
         for next in self.slots.iter_mut().filter_map(|slot| slot.next.as_mut()) {
             next.let_in(now, actions);
         }
-    }
-
-    /// A new member did not come up: who has no seat is dismissed, and a scale is undone.
-    pub(super) fn fail_operation(&mut self, failure: StartFailure, now: Millis, actions: &mut Vec<Action>) {
-        let Some(operation) = self.operation.take() else { return };
-        let drain_grace_ms = operation.patience().drain_grace_ms;
-        let outcome = Outcome::Failed { failure, replaced: operation.replaced };
-        actions.push(Action::Notice(Notice::Done(outcome)));
-        let mut dismissed = Vec::new();
-        for slot in &mut self.slots {
-            slot.stale = false;
-            dismissed.extend(slot.next.take());
-        }
-        for member in dismissed {
-            self.retire(member, drain_grace_ms, now, actions);
-        }
-        self.keep_workers(drain_grace_ms, now, actions);
-        self.answer_all(operation, outcome, actions);
-    }
-
-    fn finish(&mut self, operation: Operation, now: Millis, actions: &mut Vec<Action>) {
-        let outcome = match operation.asked {
-            Asked::Reload(_) => Outcome::Reloaded {
-                workers: self.policy.workers,
-                rolling: operation.rolling,
-                without_agent_ms: match operation.agent {
-                    AgentTurn::Back { after_ms } => Some(after_ms),
-                    AgentTurn::Keep
-                    | AgentTurn::Wanted
-                    | AgentTurn::Leaving { since: _ }
-                    | AgentTurn::Booting { since: _ } => None,
-                },
-            },
-            Asked::Scale { to, patience: _ } => {
-                self.policy.workers = to;
-                Outcome::Scaled { from: operation.from, to }
-            }
-        };
-        actions.push(Action::Notice(Notice::Done(outcome)));
-        self.answer_all(operation, outcome, actions);
-        // Whatever it asks for next is spawned in this turn.
-        self.operate(now, actions);
-    }
-
-    fn answer_all(&mut self, operation: Operation, outcome: Outcome, actions: &mut Vec<Action>) {
-        for request in operation.requests {
-            answer(request, outcome, actions);
-        }
-        if let Some(how) = operation.again {
-            self.reload_asked(RequestId::NOBODY, how, actions);
-        }
-    }
-
-    /// The master is to close: the operation is given up as it is, the close ends its members with all others.
-    pub(super) fn interrupt(&mut self, actions: &mut Vec<Action>) {
-        if let Some(operation) = self.operation.take() {
-            actions.push(Action::Notice(Notice::Done(Outcome::Interrupted)));
-            for request in operation.requests {
-                answer(request, Outcome::Interrupted, actions);
-            }
-        }
-    }
-}
-
-fn answer(request: RequestId, outcome: Outcome, actions: &mut Vec<Action>) {
-    if request != RequestId::NOBODY {
-        actions.push(Action::Answer { request, outcome });
     }
 }

@@ -96,10 +96,40 @@ pub enum Outcome {
         /// Workers that were replaced before.
         replaced: u32,
     },
+    /// Given up before its end. As when it fails: by generation nothing has changed, unless the new workers had their seats
+    /// already; rolling, this number of workers are new ones and stay; a scale to more is undone, one to fewer stands.
+    Cancelled {
+        /// Why.
+        by: CancelledBy,
+        /// What.
+        kind: OperationKind,
+        /// Workers that were replaced, or added, before.
+        replaced: u32,
+        /// How many workers there are to be from now on.
+        workers: u32,
+    },
     /// Not begun.
     Refused(Refusal),
     /// The master was asked to close meanwhile.
     Interrupted,
+}
+
+/// Why an operation was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CancelledBy {
+    /// A client asked for that.
+    Request,
+    /// Another reload has taken its place.
+    Reload,
+}
+
+/// The two long operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum OperationKind {
+    /// New members in the place of the old ones.
+    Reload,
+    /// Another number of workers.
+    Scale,
 }
 
 /// Why a request was not begun.
@@ -117,6 +147,8 @@ pub enum Refusal {
     Count,
     /// There is no agent to reload.
     NoAgent,
+    /// No such operation is under way, so none can be cancelled.
+    NotUnderWay(OperationKind),
 }
 
 /// What an operation is doing.
@@ -161,6 +193,17 @@ pub enum Asked {
         /// How long members are waited for.
         patience: Patience,
     },
+}
+
+impl Asked {
+    /// Which of the two it is.
+    #[must_use]
+    pub fn kind(self) -> OperationKind {
+        match self {
+            Asked::Reload(_) => OperationKind::Reload,
+            Asked::Scale { to: _, patience: _ } => OperationKind::Scale,
+        }
+    }
 }
 
 /// Where a member is, for people.

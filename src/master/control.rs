@@ -9,16 +9,16 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::control::server::{Client, Heard};
-use crate::control::{Answer, Progress, Receipt, Refusal, Reload, Request, Scale, Until};
+use crate::control::{Answer, Progress, Receipt, Refusal, Request, Until};
 use crate::error::Exit;
-use crate::lifecycle::{Asked, Event, Outcome, Patience, Phase, ReloadHow, RequestId, Standing, Wanted};
+use crate::lifecycle::{Asked, Event, Phase, RequestId};
 use crate::options::Options;
 use crate::state::Directory;
 use crate::sys::{clock, descriptors};
 
 use super::notices::{Level, Often};
 use super::poll::{Interest, Poll, Source};
-use super::{Carried, Master, outcomes};
+use super::{Master, outcomes};
 
 /// More clients of one kind (silent, waiting, with an operation) have no business at once. The longest silent one is let go
 /// for a new one; the others are told.
@@ -31,11 +31,13 @@ pub struct Control {
     clients: BTreeMap<u32, Waiting>,
     /// The number of the newest client; [`RequestId::NOBODY`] is none.
     last: u32,
-    /// The options of the members before the reload that is under way: they come back if it fails.
-    before: Option<Box<Options>>,
+    /// The options that a reload has brought: the lifecycle says whether they are adopted.
+    pub(super) brought: Option<(RequestId, Box<Options>)>,
+    /// The options of the members before the reload that is under way: they come back if it fails or is given up.
+    pub(super) before: Option<Box<Options>>,
     /// Members that have left, and been killed, since the operation began.
-    left: u32,
-    killed: u32,
+    pub(super) left: u32,
+    pub(super) killed: u32,
 }
 
 #[derive(Debug)]
@@ -52,13 +54,14 @@ struct Waiting {
 
 /// What a client has asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Nothing yet.
     Silent,
     /// To be told when something is so.
     Wait,
     Reload,
     Scale,
+    Cancel,
 }
 
 impl Kind {
@@ -66,6 +69,7 @@ impl Kind {
         match request {
             Request::Reload(_) => Kind::Reload,
             Request::Scale(_) => Kind::Scale,
+            Request::Cancel(_) => Kind::Cancel,
             Request::Wait(_) => Kind::Wait,
         }
     }
@@ -132,7 +136,12 @@ impl Control {
         }
     }
 
-    fn answer(&mut self, number: u32, answer: &Answer) {
+    /// What this client has asked for, and since when it waits for the answer.
+    pub(super) fn asked(&self, request: RequestId) -> Option<(Kind, u64)> {
+        self.clients.get(&request.0).map(|one| (one.kind, one.since_ms))
+    }
+
+    pub(super) fn answer(&mut self, number: u32, answer: &Answer) {
         if let Some(one) = self.clients.get_mut(&number) {
             one.client.answer(answer);
         }
@@ -216,7 +225,7 @@ impl Master {
             return self.control.answer(number, &Answer::Refused(outcomes::too_many(MOST_OF_A_KIND)));
         }
         let wants = match &request {
-            Request::Reload(_) | Request::Scale(_) => Wants::Outcome,
+            Request::Reload(_) | Request::Scale(_) | Request::Cancel(_) => Wants::Outcome,
             Request::Wait(Until::Ready) => Wants::Ready,
             Request::Wait(Until::Reloaded) => Wants::NextReload,
         };
@@ -229,83 +238,18 @@ impl Master {
         let request_id = RequestId(number);
         match request {
             Request::Reload(reload) => self.begin_reload(request_id, reload),
-            Request::Scale(scale) => {
-                let event = Event::Scale { request: request_id, wanted: wanted(scale), patience: Patience::default() };
-                self.tell(event);
-            }
+            Request::Scale(scale) => self.begin_scale(request_id, scale),
+            Request::Cancel(operation) => self.cancel(request_id, operation),
             // Answered at the end of a turn, this one or a later one.
             Request::Wait(_) => {}
         }
     }
 
-    /// The members of the reload are spawned with what it brought. Who joins one brings nothing.
-    fn begin_reload(&mut self, request: RequestId, reload: Reload) {
-        let Carried { lifecycle, options, .. } = &mut self.carried;
-        if let Some(resolved) = reload.options.as_ref().filter(|_| lifecycle.operation().is_none()) {
-            let renewed = options.renewed(resolved);
-            self.control.before = Some(Box::new(std::mem::replace(options, renewed)));
-        }
-        self.tell(Event::Reload { request, how: how(&reload) });
-        if self.carried.lifecycle.operation().is_none() {
-            // It was refused: a reload that is over already has left nothing here.
-            self.take_options_back();
-        }
-    }
-
-    /// The outcome of an operation, for one of those who wait for it.
-    pub(super) fn answer_request(&mut self, request: RequestId, outcome: Outcome) {
-        match outcome {
-            // Who was replaced stays, and whoever replaces it must be like it.
-            Outcome::Reloaded { .. } | Outcome::Failed { replaced: 1.., .. } => self.control.before = None,
-            Outcome::Failed { replaced: 0, .. } | Outcome::Interrupted => self.take_options_back(),
-            // Somebody else's, or a scale's, whose members are spawned with the options that stand.
-            Outcome::Refused(_) | Outcome::Scaled { .. } => {}
-        }
-        let is_scale = self.control.clients.get(&request.0).is_some_and(|one| one.kind == Kind::Scale);
-        let outcome = match outcome {
-            // What a scale had added before has gone again.
-            Outcome::Failed { failure, replaced: _ } if is_scale => Outcome::Failed { failure, replaced: 0 },
-            outcome => outcome,
-        };
-        let Carried { members, .. } = &self.carried;
-        let answer = match (outcomes::receipt(outcome), outcomes::refusal(outcome, members, &self.seen)) {
-            (Some(done), _) => Answer::Done(self.completed(request, done)),
-            (None, Some(refusal)) => Answer::Refused(refusal),
-            (None, None) => return,
-        };
-        self.control.answer(request.0, &answer);
-    }
-
-    fn take_options_back(&mut self) {
-        if let Some(before) = self.control.before.take() {
-            self.carried.options = *before;
-        }
-    }
-
-    /// The receipt with who serves now, who left, and how long it took this client.
-    fn completed(&self, request: RequestId, done: Receipt) -> Receipt {
-        let since_ms = self.control.clients.get(&request.0).map_or(0, |one| one.since_ms);
-        let Receipt { what, how, notes, .. } = done;
-        let (left, killed) = (self.control.left, self.control.killed);
-        let took_ms = clock::monotonic_ms().saturating_sub(since_ms);
-        Receipt { what, how, notes, left, killed, took_ms, ..self.who_serves() }
-    }
-
-    /// A receipt with nothing but the pids of those who are ready.
-    fn who_serves(&self) -> Receipt {
-        let Carried { lifecycle, members, .. } = &self.carried;
-        let ready = members.iter().filter(|(id, _)| lifecycle.standing(*id) == Some(Standing::Ready));
-        let (workers, agents): (Vec<_>, Vec<_>) = ready.map(|(_, one)| one).partition(|one| one.is_worker());
-        let pid = |one: &&super::members::Member| one.pid;
-        Receipt {
-            agent: agents.iter().map(pid).next(),
-            workers: workers.iter().map(pid).collect(),
-            ..Receipt::default()
-        }
-    }
-
     /// The end of a turn, for the clients: news, and the answers that were waited for.
     pub(super) fn serve_clients(&mut self) {
+        if self.carried.lifecycle.operation().is_none() {
+            self.control.before = None;
+        }
         if self.control.clients.is_empty() {
             return;
         }
@@ -361,19 +305,5 @@ impl Master {
                 self.notices.write(Level::Warn, &format!("no control socket, so no reload or scale: {error:#}"));
             }
         }
-    }
-}
-
-fn how(reload: &Reload) -> ReloadHow {
-    let Reload { rolling, batch, agent, boot_timeout_ms, drain_timeout_ms, .. } = *reload;
-    let patience = Patience { boot_grace_ms: boot_timeout_ms, drain_grace_ms: drain_timeout_ms };
-    ReloadHow { rolling, batch, agent, patience }
-}
-
-fn wanted(scale: Scale) -> Wanted {
-    match scale {
-        Scale::To(count) => Wanted::Exactly(count),
-        Scale::More(more) => Wanted::More(more),
-        Scale::Fewer(fewer) => Wanted::Fewer(fewer),
     }
 }

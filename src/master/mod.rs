@@ -18,6 +18,7 @@ mod listeners;
 mod logging;
 mod members;
 mod notices;
+mod operations;
 mod outcomes;
 mod perform;
 mod poll;

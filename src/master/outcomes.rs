@@ -3,7 +3,7 @@
 use crate::app;
 use crate::control::{Progress, Receipt, Refusal};
 use crate::error::Exit;
-use crate::lifecycle::{self, Lifecycle, Outcome, Role, Stage, StartFailure, Wanted};
+use crate::lifecycle::{self, CancelledBy, Lifecycle, OperationKind, Outcome, Role, Stage, StartFailure, Wanted};
 
 use super::members::Members;
 use super::words::{Evidence, death, for_people};
@@ -41,7 +41,46 @@ pub fn receipt(outcome: Outcome) -> Option<Receipt> {
         Outcome::Scaled { from, to } => {
             Some(Receipt { what: "scaled".to_owned(), how: Some(format!("from {from} to {to}")), ..Receipt::default() })
         }
-        Outcome::Failed { .. } | Outcome::Refused(_) | Outcome::Interrupted => None,
+        Outcome::Failed { .. } | Outcome::Cancelled { .. } | Outcome::Refused(_) | Outcome::Interrupted => None,
+    }
+}
+
+/// What has been given up, for the client that asked for that.
+#[must_use]
+pub fn cancelled(kind: OperationKind, replaced: u32, workers: u32) -> Receipt {
+    let note = match (kind, replaced) {
+        (OperationKind::Scale, _) => format!("the number of workers is {workers}"),
+        (OperationKind::Reload, 0) => "nothing has changed: the old workers stay".to_owned(),
+        (OperationKind::Reload, replaced) if replaced >= workers => {
+            "the new workers serve already and stay; the old ones go on leaving".to_owned()
+        }
+        (OperationKind::Reload, replaced) => {
+            format!("{} replaced before and {}", counted(replaced), if replaced == 1 { "stays" } else { "stay" })
+        }
+    };
+    let how = Some(format!("the {}", name_of(kind)));
+    Receipt { what: "cancelled".to_owned(), how, notes: vec![note], ..Receipt::default() }
+}
+
+/// `reload` or `scale`, which are also the names of the commands.
+#[must_use]
+pub fn name_of(kind: OperationKind) -> &'static str {
+    match kind {
+        OperationKind::Reload => "reload",
+        OperationKind::Scale => "scale",
+    }
+}
+
+/// What stands after an operation was given up.
+#[must_use]
+pub fn what_stands(kind: OperationKind, replaced: u32, workers: u32) -> String {
+    match (kind, replaced) {
+        (OperationKind::Scale, _) => format!("it was given up, and the number of workers is {workers}"),
+        (OperationKind::Reload, 0) => "it was given up, and nothing has changed".to_owned(),
+        (OperationKind::Reload, replaced) => {
+            let (workers, stay) = (counted(replaced), if replaced == 1 { "stays" } else { "stay" });
+            format!("it was given up after {workers} replaced, which {stay}")
+        }
     }
 }
 
@@ -58,9 +97,18 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
             let what = format!("it failed after {workers} replaced, which {stay}");
             (what, not_up(failure, members, seen), Some("once the cause is mended: `eggctl reload`".to_owned()))
         }
+        Outcome::Cancelled { by, kind, replaced, workers } => {
+            let why = match by {
+                CancelledBy::Request => format!("`eggctl {} --cancel` was run", name_of(kind)),
+                CancelledBy::Reload => "another reload has taken its place".to_owned(),
+            };
+            (what_stands(kind, replaced, workers), why, None)
+        }
         Outcome::Refused(refusal) => {
             let (why, hint) = not_begun(refusal);
-            ("it was not begun".to_owned(), why, hint.map(ToOwned::to_owned))
+            let is_cancel = matches!(refusal, lifecycle::Refusal::NotUnderWay(_));
+            let what = if is_cancel { "nothing was cancelled" } else { "it was not begun" };
+            (what.to_owned(), why, hint.map(ToOwned::to_owned))
         }
         Outcome::Interrupted => ("it was given up".to_owned(), "the application is being stopped".to_owned(), None),
     };
@@ -115,11 +163,15 @@ pub fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> Stri
 }
 
 fn not_begun(refusal: lifecycle::Refusal) -> (String, Option<&'static str>) {
-    use lifecycle::Refusal::{Closing, Count, NoAgent, Reloading, Scaling, Starting};
+    use lifecycle::Refusal::{Closing, Count, NoAgent, NotUnderWay, Reloading, Scaling, Starting};
     let closing = Some("`eggctl wait --for=stopped` returns when that is over");
-    let reloading = Some("`eggctl wait --for=reloaded` returns when that is over");
-    // No command waits for the end of a scale but the same scale: it joins.
-    let scaling = Some("ask again when `eggctl scale` has returned; the same scale again joins it");
+    let reloading = Some(
+        "`eggctl wait --for=reloaded` returns when that is over, `eggctl reload --cancel` gives it up, `--replace` replaces it",
+    );
+    // No command waits for the end of a scale except the same scale: it joins.
+    let scaling = Some(
+        "ask again when `eggctl scale` has returned; the same scale again joins it, `eggctl scale --cancel` gives it up",
+    );
     let starting = Some("`eggctl wait` returns when it is");
     match refusal {
         Starting => ("the application is not ready yet".to_owned(), starting),
@@ -128,5 +180,6 @@ fn not_begun(refusal: lifecycle::Refusal) -> (String, Option<&'static str>) {
         Scaling => ("the number of workers is being changed".to_owned(), scaling),
         Count => (format!("there can be 1 to {} workers", Wanted::MOST), None),
         NoAgent => ("the application has no agent".to_owned(), None),
+        NotUnderWay(kind) => (format!("no {} is under way", name_of(kind)), None),
     }
 }

@@ -6,7 +6,7 @@ use crate::app;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report, Served};
-use crate::lifecycle::{Action, Event, MemberId, Notice, Outcome, Phase, Role, StartFailure};
+use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::spawn::{Ended, Output};
@@ -21,6 +21,8 @@ impl Master {
     pub(super) fn perform(&mut self, action: Action) {
         match action {
             Action::Spawn { member, role } => self.spawn(member, role),
+            Action::AdoptOptions(request) => self.adopt_options(request),
+            Action::RestoreOptions => self.restore_options(),
             Action::Answer { request, outcome } => self.answer_request(request, outcome),
             Action::OpenGate(member) => self.open_gate(member),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
@@ -231,8 +233,8 @@ impl Master {
     }
 
     fn notice(&mut self, notice: &Notice) {
-        if let Notice::Done(Outcome::Scaled { from: _, to }) = *notice {
-            self.carried.options.workers = to;
+        if let Notice::Done(_) = notice {
+            self.carried.options.workers = self.carried.lifecycle.workers();
         }
         let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
         self.notices.write_named(level, words::error_name(notice, &self.carried.members), &text);

@@ -2,7 +2,7 @@
 
 use crate::app;
 use crate::ipc::report::Failed;
-use crate::lifecycle::{Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
+use crate::lifecycle::{CancelledBy, Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
 use crate::options::Options;
 use crate::sys::signals;
 
@@ -223,6 +223,14 @@ fn done(outcome: Outcome, members: &Members) -> (Level, String) {
                 _ => format!(" after {} put in place", outcomes::counted(replaced)),
             };
             (Level::Error, format!("the operation failed{before}: {why}"))
+        }
+        Outcome::Cancelled { by, kind, replaced, workers } => {
+            let why = match by {
+                CancelledBy::Request => "cancelled",
+                CancelledBy::Reload => "another reload takes its place",
+            };
+            let (name, stands) = (outcomes::name_of(kind), outcomes::what_stands(kind, replaced, workers));
+            (Level::Warn, format!("{name}: {stands} ({why})"))
         }
         Outcome::Refused(_) => (Level::Warn, "an operation was refused".to_owned()),
         Outcome::Interrupted => (Level::Warn, "the operation under way is given up: the master closes".to_owned()),

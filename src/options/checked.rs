@@ -87,8 +87,9 @@ impl ScaleFlags {
     /// # Errors
     /// It is no number of workers (exit 2).
     pub fn checked_workers(&self) -> Result<(Option<char>, u32), Failure> {
-        let sign = self.workers.chars().next().filter(|first| matches!(first, '+' | '-'));
-        let text = self.workers.get(usize::from(sign.is_some())..).unwrap_or_default().to_owned();
+        let typed = self.workers.as_deref().unwrap_or_default();
+        let sign = typed.chars().next().filter(|first| matches!(first, '+' | '-'));
+        let text = typed.get(usize::from(sign.is_some())..).unwrap_or_default().to_owned();
         // proof of the source: the only thing that stands there.
         let found = Found::flag("N", Some(&text)).ok_or_else(|| Failure::usage("no number of workers"))?;
         Ok((sign, number_of_workers(&found)?))

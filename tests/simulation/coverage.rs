@@ -12,7 +12,7 @@ pub const PHASES: [Phase; 7] = [
     Phase::Ended,
 ];
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 15] = [
     "Begin",
     "Spawned",
     "SpawnFail",
@@ -25,26 +25,28 @@ const COLUMNS: [&str; 13] = [
     "AtGate",
     "Reload",
     "Scale",
+    "Replace",
+    "Cancel",
     "(time)",
 ];
 
 /// What can happen (`x`) in which phase, in the order of [`COLUMNS`]. What cannot (`.`) is told all the same, as a lie or too
 /// late, and must change nothing. `(time)` is a call of `handle_timeout` that had something to do.
 const POSSIBLE: [(&str, &str); 7] = [
-    ("New", "x.......x.xx."),
-    ("Starting", ".xxx.xx.x.xxx"),
-    ("Running", ".xxxxxxxxxxxx"),
-    ("ClosingWorkers", "...xxxx.x.xxx"),
-    ("ClosingAgent", "...xxxx.x.xxx"),
-    ("ClosingStrays", ".......xx.xxx"),
-    ("Ended", ".......xx.xx."),
+    ("New", "x.......x.xxxx."),
+    ("Starting", ".xxx.xx.x.xxxxx"),
+    ("Running", ".xxxxxxxxxxxxxx"),
+    ("ClosingWorkers", "...xxxx.x.xxxxx"),
+    ("ClosingAgent", "...xxxx.x.xxxxx"),
+    ("ClosingStrays", ".......xx.xxxxx"),
+    ("Ended", ".......xx.xxxx."),
 ];
 
 /// Counts by phase and event, of what really happened and of what was only claimed.
 #[derive(Default)]
 pub struct Coverage {
-    real: [[u64; 13]; 7],
-    claimed: [[u64; 13]; 7],
+    real: [[u64; 15]; 7],
+    claimed: [[u64; 15]; 7],
 }
 
 fn column(event: Option<Event>) -> usize {
@@ -61,7 +63,9 @@ fn column(event: Option<Event>) -> usize {
         Some(Event::AtGate(_)) => 9,
         Some(Event::Reload { .. }) => 10,
         Some(Event::Scale { .. }) => 11,
-        None => 12,
+        Some(Event::Replace { .. }) => 12,
+        Some(Event::Cancel { .. }) => 13,
+        None => 14,
     }
 }
 
@@ -107,7 +111,7 @@ impl Coverage {
                 match mark {
                     'x' if real == 0 => gaps.push(format!("{name} never met {event}")),
                     '.' if real > 0 => gaps.push(format!("{name} met {event}, which the table calls impossible")),
-                    '.' if claimed == 0 && column < 12 => gaps.push(format!("{name} was never told {event} falsely")),
+                    '.' if claimed == 0 && column < 14 => gaps.push(format!("{name} was never told {event} falsely")),
                     _ => {}
                 }
             }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use eggctl::lifecycle::{Death, Policy, ReloadHow, Wanted};
+use eggctl::lifecycle::{Death, OperationKind, Policy, ReloadHow, Wanted};
 
 use super::coverage::Coverage;
 use super::world::{Ask, PATIENCE, World, story};
@@ -78,10 +78,19 @@ struct Case {
     agent: bool,
     refork: bool,
     start: Start,
-    /// What may be asked for, once.
-    ask: Option<Ask>,
+    /// What may be asked for, as often in all as there are kinds of it.
+    asks: Asks,
     spares: u32,
     passes_gate: bool,
+}
+
+/// What may be asked for.
+#[derive(Clone, Copy, Debug)]
+enum Asks {
+    Nothing,
+    One(Ask),
+    /// Also in the other order, or one of them twice.
+    Two(Ask, Ask),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,10 +105,10 @@ impl Case {
     /// Wide worlds are walked a move or two less deep, but for the long form.
     fn depth(&self) -> u32 {
         let long = std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1");
-        let less = match (self.ask.is_some(), self.workers == 2 && self.refork) {
-            (true, true) => 2,
-            (true, false) | (false, true) => 1,
-            (false, false) => 0,
+        let less = match (self.asks, self.workers == 2 && self.refork) {
+            (Asks::Two(..), _) | (Asks::One(_), true) => 2,
+            (Asks::One(_), false) | (Asks::Nothing, true) => 1,
+            (Asks::Nothing, false) => 0,
         };
         if long { DEPTH } else { DEPTH - less }
     }
@@ -116,7 +125,7 @@ fn cases() -> Vec<Case> {
         (1, Start::Nothing),
     ] {
         for (agent, refork) in [(true, true), (true, false), (false, true), (false, false)] {
-            cases.push(Case { workers, agent, refork, start, ask: None, spares: 0, passes_gate: false });
+            cases.push(Case { workers, agent, refork, start, asks: Asks::Nothing, spares: 0, passes_gate: false });
         }
     }
     cases
@@ -132,7 +141,7 @@ fn operations() -> Vec<Case> {
         agent: false,
         refork: true,
         start: Start::FullStrength,
-        ask: Some(ask),
+        asks: Asks::One(ask),
         spares: 0,
         passes_gate: false,
     };
@@ -146,8 +155,19 @@ fn operations() -> Vec<Case> {
         Case { spares: 1, passes_gate: true, ..plain(1, Ask::Reload(how)) },
         Case { start: Start::Nothing, agent: true, ..plain(1, rolling) },
     ];
+    let cancel = Ask::Cancel(OperationKind::Reload);
+    let rolling_of_two = Ask::Reload(ReloadHow { rolling: true, ..how });
+    cases.extend([
+        Case { asks: Asks::Two(Ask::Reload(how), cancel), ..plain(1, cancel) },
+        Case { asks: Asks::Two(rolling_of_two, cancel), ..plain(2, cancel) },
+        Case { asks: Asks::Two(rolling, cancel), agent: true, ..plain(1, cancel) },
+        Case { asks: Asks::Two(Ask::Reload(how), Ask::Replace(how)), ..plain(1, cancel) },
+        Case { asks: Asks::Two(rolling, Ask::Replace(how)), agent: true, refork: false, ..plain(1, cancel) },
+        Case { asks: Asks::Two(Ask::Scale(Wanted::More(1)), Ask::Cancel(OperationKind::Scale)), ..plain(1, cancel) },
+    ]);
     cases.extend(scales.map(|scale| plain(2, scale)));
-    cases.extend(scales.map(|scale| Case { start: Start::Nothing, agent: true, ..plain(1, scale) }));
+    let in_a_start = [scales[0], scales[1], cancel, Ask::Replace(how)];
+    cases.extend(in_a_start.map(|ask| Case { start: Start::Nothing, agent: true, ..plain(1, ask) }));
     cases
 }
 
@@ -161,8 +181,12 @@ fn explore(case: Case, coverage: &mut Coverage) {
         }
     };
     world.strays = u32::from(matches!(case.start, Start::WithStray));
-    world.asks = case.ask.as_slice().into();
-    world.asks_left = u32::from(case.ask.is_some());
+    world.asks = match case.asks {
+        Asks::Nothing => [].into(),
+        Asks::One(ask) => [ask].into(),
+        Asks::Two(one, other) => [one, other].into(),
+    };
+    world.asks_left = world.asks.len() as u32;
     world.passes_gate = case.passes_gate;
     let states = walk(world, case.depth(), coverage);
     println!("{case:?}: {states} states, {:.1?}", began.elapsed());

@@ -23,7 +23,9 @@
 //!     is not asked to go. A failed reload by generation changes nothing, a failed scale neither.
 //! 14. Nobody is let in before the whole generation is at the gate; no spare before it takes a lost one's place.
 //! 15. Every request is answered, once, and truly; after an operation there are as many workers as wanted.
-//! 16. A close ends within its graces; once faults stop, full strength returns (`ending`).
+//! 16. What members are spawned with is what a reload has brought from its beginning on, and what was in force before it once
+//!     it has failed or been cancelled without having put a member in place.
+//! 17. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
 use eggctl::lifecycle::{Action, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
@@ -65,6 +67,8 @@ impl World {
                 let calm = !self.judge.is_closing() && (ready || role == Role::Agent);
                 if calm { self.judge_leave(*id, role) } else { Ok(()) }
             }
+            Action::AdoptOptions(_) => self.judge_adopt(),
+            Action::RestoreOptions => self.judge_restore(),
             Action::OpenGate(id) => self.judge_open_gate(*id),
             Action::Answer { request, outcome } => self.judge_answer(*request, *outcome),
             Action::Kill(id) => self.judge_kill(*id),
@@ -122,6 +126,7 @@ impl World {
             let grace_ms = self.judge.operations.op.as_ref().map(|op| op.patience().boot_grace_ms);
             self.judge.operations.new_agent = grace_ms.map(|grace_ms| (id, grace_ms));
         }
+        let owed = role == Role::Agent && std::mem::take(&mut self.judge.operations.agent_owed);
         if running && !agents_return {
             while self.judge.reforks.len() > 60 {
                 self.judge.reforks.pop_front();
@@ -130,7 +135,7 @@ impl World {
                 Some(oldest) => self.judge.reforks[oldest] + 60_000,
                 None => 0,
             };
-            if !self.judge_refork(role, room)? {
+            if !self.judge_refork(role, room, owed)? {
                 return self.judge_spawn_of_operation(id, role);
             }
             self.judge.reforks.push_back(self.now);
@@ -144,9 +149,9 @@ impl World {
     }
 
     /// Is a refork what is due in this slot? If so, is it in time?
-    fn judge_refork(&mut self, role: Role, room: Millis) -> Result<bool, String> {
+    fn judge_refork(&mut self, role: Role, room: Millis, owed: bool) -> Result<bool, String> {
         let (now, calm) = (self.now, self.full_strength() && self.judge.operations.op.is_none());
-        let (refork, late) = (self.is_replaced(role), self.answers_late);
+        let (refork, late) = (self.is_replaced(role) || owed, self.answers_late);
         let Ok(account) = self.judge.account(role) else { return Ok(false) };
         let due = account.due;
         match role {

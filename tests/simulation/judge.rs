@@ -114,12 +114,19 @@ impl Judge {
     pub fn saw_exit(&mut self, id: MemberId, death: Death, now: Millis, _processes: &[Process]) {
         self.last_exit = Some((id, death));
         let agent = self.accounts.iter_mut().find(|account| account.role == Role::Agent && is_held_by(account, id));
-        if let (Some(account), Some(op)) = (agent, &mut self.operations.op)
-            && let AgentTurn::Leaves { since } = op.agent
-        {
-            op.agent = AgentTurn::IsAwaited { since };
-            (account.holder, account.deaths, account.due) = (None, 0, now);
-            return;
+        if let Some(account) = agent {
+            let mut leaves = std::mem::take(&mut self.operations.agent_leaves);
+            self.operations.agent_owed = leaves;
+            if let Some(op) = &mut self.operations.op
+                && let AgentTurn::Leaves { since } = op.agent
+            {
+                op.agent = AgentTurn::IsAwaited { since };
+                (leaves, self.operations.agent_owed) = (true, false);
+            }
+            if leaves {
+                (account.holder, account.deaths, account.due) = (None, 0, now);
+                return;
+            }
         }
         self.lost(id, now, true);
     }

@@ -1,6 +1,6 @@
 //! What can happen next, and what is asked for.
 
-use eggctl::lifecycle::{Death, Event, Phase, RequestId};
+use eggctl::lifecycle::{CancelledBy, Death, Event, Phase, RequestId};
 
 use super::coverage::Coverage;
 use super::world::{Ask, Move, PATIENCE, Verdict, World};
@@ -60,15 +60,25 @@ impl World {
         self.last_request += 1;
         let request = match ask {
             Ask::ReloadByMember(_) => RequestId::NOBODY,
-            Ask::Reload(_) | Ask::Scale(_) => {
+            Ask::Reload(_) | Ask::Scale(_) | Ask::Replace(_) | Ask::Cancel(_) => {
                 self.judge.operations.requests.push(RequestId(self.last_request));
                 RequestId(self.last_request)
             }
         };
+        self.judge.operations.giving_up = match ask {
+            Ask::Cancel(_) => Some(CancelledBy::Request),
+            Ask::Replace(_) => Some(CancelledBy::Reload),
+            Ask::Reload(_) | Ask::ReloadByMember(_) | Ask::Scale(_) => None,
+        };
         let event = match ask {
             Ask::Reload(how) | Ask::ReloadByMember(how) => Event::Reload { request, how },
+            Ask::Replace(how) => Event::Replace { request, how },
+            Ask::Cancel(kind) => Event::Cancel { request, kind },
             Ask::Scale(wanted) => Event::Scale { request, wanted, patience: PATIENCE },
         };
-        self.tell(event, coverage)
+        self.tell(event, coverage)?;
+        // It may have been refused.
+        self.judge.operations.giving_up = None;
+        Ok(())
     }
 }

@@ -1,6 +1,8 @@
 //! What the judge knows of reload, scale and spares: its own account of who may take whose seat when.
 
-use eggctl::lifecycle::{MemberId, Millis, Notice, Outcome, Patience, ReloadHow, RequestId, Role, StartFailure};
+use eggctl::lifecycle::{
+    CancelledBy, MemberId, Millis, Notice, OperationKind, Outcome, Patience, ReloadHow, RequestId, Role, StartFailure,
+};
 
 use super::judge::Account;
 use super::world::{Process, Verdict, World};
@@ -47,6 +49,16 @@ pub enum AgentTurn {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Operations {
     pub op: Option<Op>,
+    /// A reload has brought its options, and is to begin in this turn.
+    pub adopted: bool,
+    /// A reload has ended without a trace: the options before it are to be restored in this turn.
+    pub restore_due: bool,
+    /// What has been asked for just now: to cancel, or to replace.
+    pub giving_up: Option<CancelledBy>,
+    /// A reload that was cancelled had asked the agent to leave: another one follows it.
+    pub agent_leaves: bool,
+    /// The agent has gone for that, and another is owed.
+    pub agent_owed: bool,
     /// Who asked and is not answered.
     pub requests: Vec<RequestId>,
     /// Those whose gate may be opened: the application passed it, or they take over.
@@ -82,6 +94,8 @@ impl World {
         must!(self.judge.is_running(), "an operation begins outside of running");
         must!(self.judge.operations.op.is_none(), "an operation begins while another is under way");
         must!(from == self.policy.workers, "{from} workers, but it were {}", self.policy.workers);
+        let adopted = std::mem::take(&mut self.judge.operations.adopted);
+        must!(adopted == reload.is_some(), "a reload adopts what it has brought, and nothing else does");
         // With fewer slots it is the last ones that go, whoever is in them.
         let floor = if to < from { 0 } else { self.ready().1 };
         let worker = |slot| Role::Worker { kind: eggctl::lifecycle::Kind(0), slot };
@@ -192,7 +206,7 @@ impl World {
         if role == Role::Agent {
             let is_well = self.process(id).is_some_and(|agent| agent.ready && agent.open);
             let turn = self.judge.operations.op.as_ref().map(|op| op.agent);
-            let is_turn = matches!(turn, Some(AgentTurn::Leaves { .. }));
+            let is_turn = matches!(turn, Some(AgentTurn::Leaves { .. })) || self.judge.operations.agent_leaves;
             must!(!is_well || is_turn, "the agent is asked to go, and {:?} may need it", self.who_leaves());
             return Ok(());
         }
@@ -277,14 +291,45 @@ impl World {
                 must!(replaced == op.replaced, "{replaced} replaced, but it were {}", op.replaced);
                 must!(op.rolling || replaced == 0 || op.agent != AgentTurn::Stays, "half a generation: {op:?}");
                 self.judge_failure(failure, &op)?;
-                self.judge.operations.retired.extend(op.nexts.iter().map(|next| next.id));
-                if op.reload.is_none() {
-                    self.retire_accounts(|role| matches!(role, Role::Worker { slot, .. } if slot >= op.from));
-                }
+                self.dismissed(&op);
+            }
+            Outcome::Cancelled { by, kind, replaced, workers } => {
+                must!(self.judge.operations.giving_up.take() == Some(by), "nothing is to be given up {by:?}");
+                must!((kind == OperationKind::Reload) == op.reload.is_some(), "untrue: {outcome:?} of {op:?}");
+                must!(replaced == op.replaced, "{replaced} replaced, but it were {}", op.replaced);
+                must!(op.rolling || replaced == 0 || op.all_seated(), "half a generation: {op:?}");
+                must!(workers == self.policy.workers, "{workers} workers, but it are {}", self.policy.workers);
+                self.judge.operations.agent_leaves |= matches!(op.agent, AgentTurn::Leaves { .. });
+                self.dismissed(&op);
             }
             Outcome::Interrupted => must!(self.closes > 0 || self.judge.gave_up_down, "nobody interrupts"),
             Outcome::Refused(_) => return Err("refused after it was begun".to_owned()),
         }
+        Ok(())
+    }
+
+    /// What an operation that ends early leaves to go: its new members without a seat, and what a scale has added.
+    fn dismissed(&mut self, op: &Op) {
+        self.judge.operations.restore_due = op.reload.is_some() && op.replaced == 0;
+        self.judge.operations.retired.extend(op.nexts.iter().map(|next| next.id));
+        if op.reload.is_none() && op.to > op.from {
+            self.retire_accounts(|role| matches!(role, Role::Worker { slot, .. } if slot >= op.from));
+        }
+    }
+
+    pub fn judge_adopt(&mut self) -> Verdict {
+        let operations = &mut self.judge.operations;
+        must!(
+            operations.op.is_none() && !operations.restore_due,
+            "options are adopted before the last ones are settled"
+        );
+        must!(!std::mem::replace(&mut operations.adopted, true), "options are adopted twice");
+        Ok(())
+    }
+
+    pub fn judge_restore(&mut self) -> Verdict {
+        let due = std::mem::take(&mut self.judge.operations.restore_due);
+        must!(due, "options are restored, and no reload has ended without a trace");
         Ok(())
     }
 
@@ -346,6 +391,9 @@ impl World {
                 Refusal::Scaling => op.is_some_and(|op| op.reload.is_none()),
                 Refusal::Count => true,
                 Refusal::NoAgent => running && !self.policy.agent,
+                Refusal::NotUnderWay(kind) => {
+                    running && op.is_none_or(|op| (kind == OperationKind::Reload) != op.reload.is_some())
+                }
             };
             must!(so, "untrue: {refusal:?}");
         }
@@ -361,6 +409,7 @@ impl World {
             self.lifecycle.operation()
         );
         must!(operations.op.is_some() || operations.requests.is_empty(), "{:?} hang", operations.requests);
+        must!(!operations.adopted && !operations.restore_due, "the options are left between two reloads");
         let Some(op) = &operations.op else { return Ok(()) };
         let serving = |process: &&Process| {
             process.role != Role::Agent

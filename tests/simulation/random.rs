@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use eggctl::lifecycle::{Death, Phase, Policy, ReloadHow, Wanted};
+use eggctl::lifecycle::{Death, OperationKind, Phase, Policy, ReloadHow, Wanted};
 
 use super::coverage::Coverage;
 use super::world::{Ask, Move, PATIENCE, Verdict, World, story};
@@ -105,6 +105,8 @@ fn asks(dice: &mut Dice, workers: u32) -> Vec<Ask> {
         Ask::Reload(reload),
         Ask::Reload(how(dice)),
         Ask::ReloadByMember(how(dice)),
+        Ask::Replace(how(dice)),
+        Ask::Cancel(if dice.one_in(3) { OperationKind::Scale } else { OperationKind::Reload }),
         Ask::Scale(scale[dice.below(3) as usize]),
     ]
 }

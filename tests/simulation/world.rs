@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use eggctl::lifecycle::{
-    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, Patience, Phase, Policy, ReloadHow, Role,
-    Wanted,
+    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, OperationKind, Patience, Phase, Policy,
+    ReloadHow, Role, Wanted,
 };
 
 use super::coverage::Coverage;
@@ -73,6 +73,9 @@ pub enum Ask {
     /// As Egg's `reload-worker` does: nobody is answered.
     ReloadByMember(ReloadHow),
     Scale(Wanted),
+    /// A reload in the place of the one under way.
+    Replace(ReloadHow),
+    Cancel(OperationKind),
 }
 
 /// How long every operation here waits for members.
@@ -320,6 +323,8 @@ impl World {
                 | Action::AnnounceReady
                 | Action::AnnounceFailure(_)
                 | Action::AnnounceStopped(_)
+                | Action::AdoptOptions(_)
+                | Action::RestoreOptions
                 | Action::Answer { .. }
                 | Action::Notice(_)
                 | Action::Exit(_) => {}

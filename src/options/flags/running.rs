@@ -59,6 +59,15 @@ pub struct ReloadFlags {
     #[arg(long)]
     pub agent: bool,
 
+    /// Give up a reload that is under way, however it was asked for, and begin this one
+    #[arg(long)]
+    pub replace: bool,
+
+    /// Give up the reload that is under way: workers that have not been replaced stay, and so do the options that they have.
+    /// Old workers that have been asked to leave go on leaving
+    #[arg(long, conflicts_with_all = ["rolling", "batch", "agent", "replace", "boot_timeout", "drain_timeout"])]
+    pub cancel: bool,
+
     /// How long a new worker may take to boot, in milliseconds [default: 60000]
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub boot_timeout: Option<String>,
@@ -75,9 +84,13 @@ pub struct ReloadFlags {
 /// What can be typed after `eggctl scale`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ScaleFlags {
-    /// So many workers, or so many more or fewer
-    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true)]
-    pub workers: String,
+    /// The number of workers, or how many more or fewer
+    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, required_unless_present = "cancel")]
+    pub workers: Option<String>,
+
+    /// Give up the scale that is under way: workers that it has added leave; workers that it has asked to leave go on leaving
+    #[arg(long, conflicts_with = "workers")]
+    pub cancel: bool,
 
     /// Which application.
     #[command(flatten)]

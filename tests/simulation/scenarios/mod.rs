@@ -1,5 +1,6 @@
 //! What an operator should know of the lifecycle, one by one, and the faults of naive drafts by name.
 
+mod cancel;
 mod close;
 mod death;
 mod health;

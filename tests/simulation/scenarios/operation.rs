@@ -1,6 +1,8 @@
 //! Reload, scale and spares, one by one.
 
-use eggctl::lifecycle::Action::{Answer, Drain, LeaveDispatch, Notice, OpenGate, Terminate};
+use eggctl::lifecycle::Action::{
+    AdoptOptions, Answer, Drain, LeaveDispatch, Notice, OpenGate, RestoreOptions, Terminate,
+};
 use eggctl::lifecycle::Notice as N;
 use eggctl::lifecycle::{
     Action, Death, Event, Outcome, Patience, Policy, Refusal, ReloadHow, RequestId, Role, StartFailure, Wanted,
@@ -13,6 +15,11 @@ const ROLLING: ReloadHow = ReloadHow { rolling: true, batch: None, agent: false,
 
 fn reload(stage: &mut Stage, request: u32, how: ReloadHow) -> Vec<Action> {
     stage.tell(Event::Reload { request: RequestId(request), how })
+}
+
+/// What a reload begins with.
+fn begins(request: u32, how: ReloadHow) -> [Action; 2] {
+    [AdoptOptions(RequestId(request)), Notice(N::Reloading(how))]
 }
 
 fn scale(stage: &mut Stage, wanted: Wanted) -> Vec<Action> {
@@ -44,7 +51,7 @@ fn goes(stage: &mut Stage, n: u32) -> Vec<Action> {
 #[test]
 fn a_generation_waits_for_its_last_one_is_let_in_together_and_then_the_old_ones_leave() {
     let mut stage = Stage::running(policy(false, 2));
-    let began = [Notice(N::Reloading(GENERATION)), spawn(3, worker(0)), spawn(4, worker(1))];
+    let began = [&begins(7, GENERATION)[..], &[spawn(3, worker(0)), spawn(4, worker(1))]].concat();
     assert_eq!(reload(&mut stage, 7, GENERATION), began);
     assert_eq!(at_gate(&mut stage, 4), NOTHING);
     assert_eq!(at_gate(&mut stage, 3), [OpenGate(nth(3)), OpenGate(nth(4))]);
@@ -60,7 +67,7 @@ fn a_batch_is_the_spare_cores_and_at_least_one() {
     for (cores, batch) in [(1, 1), (3, 1), (5, 2), (64, 3)] {
         let mut stage = Stage::running(Policy { cores, ..policy(false, 3) });
         let began = reload(&mut stage, 1, ReloadHow { batch: None, ..GENERATION });
-        assert_eq!(began.len() - 1, batch, "{cores} cores: {began:?}");
+        assert_eq!(began.len() - 2, batch, "{cores} cores: {began:?}");
     }
 }
 
@@ -73,7 +80,7 @@ fn a_reload_does_not_wait_for_room_as_reforks_do() {
     }
     assert!(matches!(stage.dies(61, SIGKILL)[..], [_, _, Notice(N::ReforkWindowFull { .. })]));
     let began = reload(&mut stage, 7, GENERATION);
-    assert_eq!((began.len(), began.last()), (9, Some(&spawn(129, worker(7)))));
+    assert_eq!((began.len(), began.last()), (10, Some(&spawn(129, worker(7)))));
 }
 
 #[test]
@@ -83,7 +90,7 @@ fn a_new_one_that_dies_dismisses_its_generation_and_nobody_else_notices() {
     at_gate(&mut stage, 3);
     let failure = StartFailure::Died { member: nth(4), death: Death::Code(1) };
     let failed = Outcome::Failed { failure, replaced: 0 };
-    let mut ended = vec![Notice(N::Died { member: nth(4), death: Death::Code(1) }), Notice(N::Done(failed))];
+    let mut ended = vec![died(4, Death::Code(1)), Notice(N::Done(failed)), RestoreOptions];
     ended.extend([LeaveDispatch(nth(3)), Terminate(nth(3)), Answer { request: RequestId(7), outcome: failed }]);
     assert_eq!(stage.dies(4, Death::Code(1)), ended);
     assert!(stage.lifecycle.is_ready(nth(1)) && stage.lifecycle.is_ready(nth(2)));
@@ -104,7 +111,7 @@ fn a_new_one_that_hangs_is_given_up_at_its_boot_grace_but_one_at_the_gate_may_wa
 #[test]
 fn rolling_each_old_one_leaves_when_its_successor_is_ready() {
     let mut stage = Stage::running(policy(false, 2));
-    assert_eq!(reload(&mut stage, 7, ROLLING), [Notice(N::Reloading(ROLLING)), spawn(3, worker(0))]);
+    assert_eq!(reload(&mut stage, 7, ROLLING), [&begins(7, ROLLING)[..], &[spawn(3, worker(0))]].concat());
     assert!(!stage.lifecycle.is_held(nth(3)), "it does not wait");
     assert_eq!(stage.ready(3), [&leaves(1)[..], &[spawn(4, worker(1))]].concat());
     assert_eq!(stage.ready(4), leaves(2));
@@ -223,7 +230,7 @@ fn what_a_member_asks_for_during_a_reload_follows_it() {
     reload(&mut stage, 7, ROLLING);
     assert_eq!(reload(&mut stage, 0, ROLLING), NOTHING);
     stage.ready(2);
-    let then = [&over(7, reloaded(1, true, None))[..], &[Notice(N::Reloading(ROLLING)), spawn(3, worker(0))]].concat();
+    let then = [&over(7, reloaded(1, true, None))[..], &begins(0, ROLLING), &[spawn(3, worker(0))]].concat();
     assert_eq!(goes(&mut stage, 1)[1..], then);
 }
 
