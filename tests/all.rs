@@ -50,3 +50,4 @@ mod start_failures;
 mod sticky;
 mod stop;
 mod tidy;
+mod wait;

@@ -1,5 +1,6 @@
 //! What was typed and what is printed: one file per command, straight-line blocking code.
 
+mod appear;
 mod choice;
 mod ending;
 mod logs;

@@ -11,12 +11,15 @@ use crate::control::client::Connection;
 use crate::control::{Answer, Progress, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
 use crate::options::Title;
-use crate::state::{Directory, Holder, Logs, Record, RecordPhase};
+use crate::state::{Directory, Holder, Logs, Record};
 use crate::sys::output;
 use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 
-/// The end of a start that fails changes nothing in the directory: it is looked for so often.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// How often an application is looked at whose start or stop is under way: locks and processes change without a word in the
+/// directory.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long a start or a stop may be between two states before that counts as a fault.
+const SETTLES: Duration = Duration::from_secs(10);
 
 /// A running master.
 #[derive(Debug)]
@@ -33,6 +36,15 @@ pub struct Running {
 /// # Errors
 /// Nothing runs (exit 3), several do (exit 2), or it is not a master of ours.
 pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
+    find_listening(title, Instant::now() + SETTLES)
+}
+
+/// What a look shows; `None`: a start or a stop is under way, and is between two states (its lock is taken and its record
+/// not written yet, or removed already).
+///
+/// # Errors
+/// As [`find`].
+pub fn look(title: Option<&Title>) -> Result<Option<Running>, Failure> {
     let directory = Directory::open()?;
     let uid = nix::unistd::geteuid().as_raw();
     let mut found = masters::find(uid, Some(&directory), title)?;
@@ -49,32 +61,79 @@ pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
     }
     let title = Title::try_from(name.clone()).map_err(|_| Failure::not_running(title.map(Title::as_str)))?;
     match directory.holder(&title)? {
-        Some(Holder::Recorded(record)) => Ok(Running { title, record: *record, directory }),
-        _ => Err(Failure::unreachable(&shown(&name), "its record is missing")),
+        Some(Holder::Recorded(record)) => Ok(Some(Running { title, record: *record, directory })),
+        Some(Holder::Elsewhere(_)) => Err(Failure::unreachable(&shown(&name), "it runs where this process cannot see")),
+        Some(Holder::Unrecorded(_)) | None => Ok(None),
     }
 }
 
-/// The same, once its master has its socket: while `start` is about to make one it has none. Waits until `deadline`.
+/// The same, once its master has its socket: while `start` is about to make one it has none, and a master that closes has
+/// none any more. Waits until `deadline`.
 ///
 /// # Errors
 /// As [`find`]; or there is no socket in time.
 pub fn find_listening(title: Option<&Title>, deadline: Instant) -> Result<Running, Failure> {
     loop {
-        let running = find(title)?;
-        let name = || shown(running.title.as_str());
-        // Before the look at the socket: what comes in between is told.
-        let changes = running.directory.watch().map_err(|error| Failure::unreachable(&name(), error))?;
-        match running.directory.connect(&running.title) {
-            Err(error) if running.record.phase == RecordPhase::Starting && Instant::now() < deadline => {
-                let left = deadline.saturating_duration_since(Instant::now());
-                changes.wait(left.min(LOOK_AGAIN)).map_err(|_| Failure::unreachable(&name(), error))?;
+        match look(title)? {
+            Some(running) if running.listens() => {
+                // The record that was read may be that of the start, and the socket the master's.
+                return Ok(look(title)?.unwrap_or(running));
             }
-            _ => return Ok(running),
+            Some(running) if Instant::now() >= deadline => return Ok(running),
+            None if Instant::now() >= deadline => {
+                let name = title.map_or_else(|| "the application".to_owned(), |title| shown(title.as_str()));
+                return Err(Failure::unreachable(&name, "its record is missing"));
+            }
+            Some(_) | None => std::thread::sleep(LOOK_AGAIN),
         }
     }
 }
 
 impl Running {
+    /// Has its master its socket?
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        self.directory.connect(&self.title).is_ok()
+    }
+
+    /// The master has gone without an answer: with it the application, when its stop, or its failed start, is over.
+    fn gone(&self) -> Failure {
+        let deadline = Instant::now() + SETTLES;
+        loop {
+            match look(Some(&self.title)) {
+                Err(failure) if failure.exit == Exit::NotRunning => {
+                    return failure.because("it was stopped, or its start failed, in this moment");
+                }
+                Ok(Some(running)) if running.record.cookie != self.record.cookie || Instant::now() >= deadline => {
+                    let name = shown(self.title.as_str());
+                    return Failure::new(Exit::Failed, format!("{name}: the master has gone without an answer"));
+                }
+                Err(failure) => return failure,
+                Ok(_) if Instant::now() >= deadline => return Failure::not_running(Some(self.title.as_str())),
+                Ok(_) => std::thread::sleep(LOOK_AGAIN),
+            }
+        }
+    }
+
+    /// Asks whether it is so now, without waiting for it.
+    ///
+    /// # Errors
+    /// It is not, with what is missing.
+    pub fn ask_once(&self, request: Request, patience: &str) -> Result<Receipt, Failure> {
+        let name = shown(self.title.as_str());
+        let failure = || Failure::new(Exit::Failed, format!("{name}: {patience}"));
+        let stream = self.directory.connect(&self.title).map_err(|_| failure())?;
+        let deadline = Instant::now() + SETTLES;
+        let mut connection =
+            Connection::ask(stream, request, Some(deadline)).map_err(|error| failure().because(error))?;
+        match connection.next_answer().map_err(|error| failure().because(error))? {
+            Some(Answer::Done(receipt)) => Ok(receipt),
+            Some(Answer::Refused(refusal)) => Err(told(&name, refusal)),
+            Some(Answer::Progress(progress)) => Err(failure().because(words(&progress))),
+            None => Err(failure()),
+        }
+    }
+
     /// Where it logs to; `None` when that is not known.
     #[must_use]
     pub fn logs(&self) -> Option<Logs> {
@@ -148,16 +207,30 @@ impl Running {
                 }
                 None => {
                     display.clear();
-                    return Err(Failure::new(Exit::Failed, format!("{name}: the master has gone without an answer")));
+                    return Err(self.gone());
                 }
             }
         }
     }
 }
 
+/// The titles of all that runs, as they are shown.
+///
+/// # Errors
+/// When /proc or the state directory cannot be used.
+pub fn titles() -> Result<Vec<String>, Failure> {
+    let directory = Directory::open()?;
+    let found = masters::find(nix::unistd::geteuid().as_raw(), Some(&directory), None)?;
+    let running = found.into_iter().filter(|(_, application)| !application.running.is_empty());
+    Ok(running.map(|(title, _)| shown(&title)).collect())
+}
+
 fn told(name: &str, refusal: Refusal) -> Failure {
     let Refusal { exit, what, why, beside, hint } = refusal;
-    let exit = [Exit::Usage, Exit::NotPermitted].into_iter().find(|one| *one as u8 == exit).unwrap_or(Exit::Failed);
+    let exit = [Exit::Usage, Exit::NotPermitted, Exit::NotRunning]
+        .into_iter()
+        .find(|one| *one as u8 == exit)
+        .unwrap_or(Exit::Failed);
     Failure { exit, what: format!("{name}: {what}"), why, beside, hint }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
 
+use super::appear::{self, Patience};
 use super::choice::{choose, shown};
 use super::masters::{self, Running};
 use super::running;
@@ -23,24 +24,24 @@ use crate::sys::{clock, output};
 /// A [`Failure`]: nothing runs (exit 3; not when its end is waited for), or it did not come to that in time.
 pub fn run(flags: &WaitFlags) -> anyhow::Result<Exit> {
     let (title, timeout_ms) = (flags.whom.checked_title()?, flags.checked_timeout_ms()?);
-    let until = match flags.until {
-        WaitFor::Ready => Until::Ready,
-        WaitFor::Reloaded => Until::Reloaded,
+    let (title, receipt) = match flags.until {
+        WaitFor::Ready => {
+            appear::ready(title.as_ref(), Patience { timeout_ms, appear_ms: flags.checked_appear_ms()? })?
+        }
+        WaitFor::Reloaded => reloaded(title.as_ref(), timeout_ms)?,
         WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms, flags.json),
     };
-    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-    let running = running::find_listening(title.as_ref(), deadline)?;
-    let patience = format!("not {} within {} s", word(until), timeout_ms as f64 / 1000.0);
-    let receipt = running.ask(Request::Wait(until), Some(deadline), &patience)?;
-    running::print(&running.title, &receipt, flags.json);
+    running::print(&title, &receipt, flags.json);
     Ok(Exit::Done)
 }
 
-fn word(until: Until) -> &'static str {
-    match until {
-        Until::Ready => "ready",
-        Until::Reloaded => "reloaded",
-    }
+/// Waits for the end of the reload under way, or of the next one.
+fn reloaded(title: Option<&Title>, timeout_ms: u64) -> Result<(Title, Receipt), Failure> {
+    let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+    let running = running::find_listening(title, deadline)?;
+    let patience = format!("not reloaded within {} s", timeout_ms as f64 / 1000.0);
+    let receipt = running.ask(Request::Wait(Until::Reloaded), Some(deadline), &patience)?;
+    Ok((running.title, receipt))
 }
 
 /// Waits for the end of masters and members alike.

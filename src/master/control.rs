@@ -283,7 +283,7 @@ impl Master {
             Phase::Running => Answer::Done(Receipt { what: "ready".to_owned(), ..self.who_serves() }),
             Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => {
                 let (what, why) = ("it does not get ready".to_owned(), vec!["it is being closed".to_owned()]);
-                Answer::Refused(Refusal { exit: Exit::Failed as u8, what, why, ..Refusal::default() })
+                Answer::Refused(Refusal { exit: Exit::NotRunning as u8, what, why, ..Refusal::default() })
             }
         };
         for number in self.control.wanting(Wants::Ready) {

@@ -13,6 +13,8 @@ const DEFAULT_BOOT_TIMEOUT_MS: u64 = 60_000;
 const DEFAULT_DRAIN_TIMEOUT_MS: u64 = 30_000;
 /// How long `wait` waits: as long as a start.
 const DEFAULT_WAIT_MS: u64 = 300_000;
+/// How much of that it waits for an application whose start has not begun.
+const DEFAULT_APPEAR_MS: u64 = 10_000;
 
 impl StopFlags {
     /// The title that was typed.
@@ -97,12 +99,22 @@ impl ScaleFlags {
 }
 
 impl WaitFlags {
-    /// How long to wait, in milliseconds.
+    /// How long to wait, in milliseconds; 0: ask once.
     ///
     /// # Errors
-    /// It is no number from 1 to epoll's longest wait (exit 2).
+    /// It is no number from 0 to epoll's longest wait (exit 2).
     pub fn checked_timeout_ms(&self) -> Result<u64, Failure> {
-        Ok(typed_ms("--timeout", self.timeout.as_ref(), "timeout")?.unwrap_or(DEFAULT_WAIT_MS))
+        let typed = Found::flag("--timeout", self.timeout.as_ref());
+        typed.map_or(Ok(DEFAULT_WAIT_MS), |typed| typed.number("timeout", 0, LONGEST_MS))
+    }
+
+    /// How long the application may take to appear, in milliseconds.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn checked_appear_ms(&self) -> Result<u64, Failure> {
+        let typed = Found::flag("--appear", self.appear.as_ref());
+        typed.map_or(Ok(DEFAULT_APPEAR_MS), |typed| typed.number("appear", 0, LONGEST_MS))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The open directory: taking a title's lock, writing and reading its record, keeping the preload.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -11,7 +12,7 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -88,24 +89,30 @@ impl From<OwnedFd> for TitleLock {
     }
 }
 
+/// How often the holder of a lock that is held is looked for before it counts as out of sight.
+const LOOKS_FOR_A_HOLDER: usize = 5;
+
 /// What happens in the directory.
 #[derive(Debug)]
 pub struct Changes(Inotify);
 
 impl Changes {
-    /// Waits for a change, at most so long.
+    /// Waits for a change, at most this long. Has the record of this title been written meanwhile?
     ///
     /// # Errors
     /// The kernel's.
-    pub fn wait(&self, at_most: Duration) -> io::Result<()> {
+    pub fn wait(&self, at_most: Duration, title: Option<&Title>) -> io::Result<bool> {
         let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
         match poll(&mut [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)], timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        // What it was does not matter: whoever waits looks again. EAGAIN: nothing was.
-        let _ = self.0.read_events();
-        Ok(())
+        // EAGAIN: nothing was.
+        let events = self.0.read_events().unwrap_or_default();
+        let record = title.map(record_name);
+        let is_record = |name: &OsString| record.as_ref().is_some_and(|record| name == record.as_str());
+        let is_written = |event: &InotifyEvent| event.mask.contains(AddWatchFlags::IN_MOVED_TO);
+        Ok(events.iter().any(|event| is_written(event) && event.name.as_ref().is_some_and(is_record)))
     }
 }
 
@@ -193,11 +200,17 @@ impl Directory {
             Some(record) if record.fits() => return Ok(Some(Holder::Recorded(Box::new(record)))),
             record => record.filter(|record| !record.is_of_here()),
         };
-        let pids = proc::holders_of_lock(file).map_err(|error| Failure::no_proc(&error))?;
-        if !pids.is_empty() {
-            return Ok(Some(Holder::Unrecorded(pids)));
+        for _ in 0..LOOKS_FOR_A_HOLDER {
+            let pids = proc::holders_of_lock(file).map_err(|error| Failure::no_proc(&error))?;
+            if !pids.is_empty() {
+                return Ok(Some(Holder::Unrecorded(pids)));
+            }
+            if !is_locked()? {
+                return Ok(None);
+            }
+            // While a start detaches, the lock goes from one process to another that the list of processes did not have yet.
         }
-        Ok(is_locked()?.then(|| Holder::Elsewhere(record.map(Box::new))))
+        Ok(Some(Holder::Elsewhere(record.map(Box::new))))
     }
 
     /// Writes the record, in one piece. Only for who holds the lock.

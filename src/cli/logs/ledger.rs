@@ -16,6 +16,8 @@ use crate::options::Title;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::{output, signals};
 
+use super::which;
+
 /// How often a log is looked at again that is rotated or compressed meanwhile.
 const MOST_LOOKS: u32 = 20;
 
@@ -62,8 +64,13 @@ pub fn reopen(uid: u32, title: &Title) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Our master, and nobody else: to a Node master SIGUSR1 means a debugger for everybody, to a `start` that waits its end.
+/// The master of the title, once its start, if one is under way, has come so far.
 fn master_of(uid: u32, title: &Title) -> Result<u32, Failure> {
+    which::settled(uid, title, || look_for_master(uid, title))
+}
+
+/// Our master, and nobody else: to a Node master SIGUSR1 means a debugger for everybody, to a `start` that waits its end.
+fn look_for_master(uid: u32, title: &Title) -> Result<u32, Failure> {
     let running = masters::of_title(uid, title)?;
     let name = || shown(title.as_str());
     match running.iter().find(|one| one.kind == Kind::Master) {

@@ -1,6 +1,7 @@
 //! Whose logs: the title that was typed, that of the place, or the only one that is known.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::cli::choice::{Here, shown};
 use crate::error::{Exit, Failure};
@@ -43,6 +44,42 @@ pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<Lo
 /// # Errors
 /// As [`find`].
 pub fn chosen(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
+    match title {
+        Some(title) => settled(uid, title, || known(flags, Some(title), uid)),
+        None => known(flags, None, uid),
+    }
+}
+
+/// How long a start may take until it has written down where it logs to.
+const SETTLES: Duration = Duration::from_secs(10);
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What a look finds, again and again as long as it finds nothing and the title's lock is held: then a start is under way, or
+/// a stop.
+///
+/// # Errors
+/// Those of the look.
+pub fn settled<T>(uid: u32, title: &Title, look: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+    let deadline = Instant::now() + SETTLES;
+    let is_held =
+        || Ok(Directory::of_uid(uid)?.map(|directory| directory.holder(title)).transpose()?.flatten().is_some());
+    loop {
+        // Before the look: a start that ends in between has found nothing to be waited for.
+        let is_between: Result<bool, Failure> = is_held();
+        match look() {
+            Err(failure) if matches!(failure.exit, Exit::NotRunning | Exit::Failed) && Instant::now() < deadline => {
+                if !is_between? {
+                    return Err(failure);
+                }
+            }
+            found => return found,
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn known(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
     let known = match Directory::of_uid(uid)? {
         Some(directory) => directory.logs()?,
         None => Vec::new(),

@@ -112,9 +112,13 @@ pub struct WaitFlags {
     #[arg(long = "for", value_name = "WHAT", default_value = "ready")]
     pub until: WaitFor,
 
-    /// How long to wait, in milliseconds [default: 300000]
+    /// How long to wait, in milliseconds; 0 asks once [default: 300000]
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub timeout: Option<String>,
+
+    /// How much of that to wait for an application that has not been started yet, in milliseconds [default: 10000]
+    #[arg(long, value_name = "MS", allow_negative_numbers = true)]
+    pub appear: Option<String>,
 
     /// Print the receipt as JSON
     #[arg(long)]

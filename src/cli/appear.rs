@@ -1,0 +1,131 @@
+//! `eggctl wait --for=ready`: the application need not be there yet. `eggctl start & eggctl wait` is one thought, and which of
+//! the two is faster is chance.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::choice::{Here, shown};
+use super::running::{self, Running};
+use crate::control::{Receipt, Request, Until};
+use crate::error::{Exit, Failure};
+use crate::options::{self, Title};
+use crate::state::{Directory, RecordPhase};
+
+/// How often it is looked at without a change in the state directory: locks change without one.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Until it is ready, in milliseconds; 0: ask once.
+    pub timeout_ms: u64,
+    /// Of that, until its start has begun, in milliseconds.
+    pub appear_ms: u64,
+}
+
+/// What a look shows.
+enum Seen {
+    Running(Box<Running>),
+    /// Its start or stop is between two states.
+    Between,
+    /// Nothing of it; what to say if it stays so.
+    Nothing(Failure),
+}
+
+/// Waits until the application is ready: of this title, else of the current directory, else the only one that runs.
+///
+/// # Errors
+/// It is not there in time (exit 3), is not ready in time, or its start fails (exit 1).
+pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receipt), Failure> {
+    let Patience { timeout_ms, appear_ms } = patience;
+    let began = Instant::now();
+    let deadline = began + Duration::from_millis(timeout_ms);
+    let appears_until = began + Duration::from_millis(appear_ms.min(timeout_ms));
+    let late = match timeout_ms {
+        0 => "not ready".to_owned(),
+        _ => format!("not ready within {} s", timeout_ms as f64 / 1000.0),
+    };
+    let wanted = title.cloned().or_else(title_of_this_directory);
+    // Before the first look: what comes after it is seen.
+    let changes =
+        Directory::open()?.watch().map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
+    let mut has_begun = false;
+    loop {
+        let seen = look(title, wanted.as_ref(), Instant::now() >= appears_until)?;
+        let is_there = !matches!(seen, Seen::Nothing(_));
+        match seen {
+            Seen::Running(running) => {
+                has_begun |= running.record.phase == RecordPhase::Starting;
+                let request = Request::Wait(Until::Ready);
+                let answer = match (running.listens(), timeout_ms) {
+                    (true, 0) => Some(running.ask_once(request, &late)),
+                    (true, _) => Some(running.ask(request, Some(deadline), &late)),
+                    (false, _) => None,
+                };
+                match answer {
+                    Some(Ok(receipt)) => return Ok((running.title.clone(), receipt)),
+                    Some(Err(failure)) if failure.exit != Exit::NotRunning => return Err(failure),
+                    Some(Err(_)) if has_begun => return Err(start_failed(&running.title)),
+                    // It is being stopped, and another may be started after it.
+                    Some(Err(_)) | None => {}
+                }
+            }
+            Seen::Between => {}
+            Seen::Nothing(failure) => match &wanted {
+                Some(wanted) if has_begun => return Err(start_failed(wanted)),
+                _ if Instant::now() >= appears_until => return Err(absent(failure, appear_ms.min(timeout_ms))),
+                _ => {}
+            },
+        }
+        if is_there && Instant::now() >= deadline {
+            let name = wanted.as_ref().map_or_else(|| "the application".to_owned(), |title| shown(title.as_str()));
+            return Err(Failure::new(Exit::Failed, format!("{name}: {late}")).because("a start or stop is under way"));
+        }
+        let end = if is_there { deadline } else { appears_until };
+        let left = end.saturating_duration_since(Instant::now()).min(LOOK_AGAIN);
+        let changed = changes.wait(left, wanted.as_ref());
+        has_begun |= changed.map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
+    }
+}
+
+fn title_of_this_directory() -> Option<Title> {
+    let cwd = std::env::current_dir().ok()?;
+    options::default_title(None, &cwd).ok().flatten()
+}
+
+/// One look. While that of this directory may still appear, another that happens to run is not meant.
+fn look(title: Option<&Title>, wanted: Option<&Title>, any: bool) -> Result<Seen, Failure> {
+    let only_here = title.is_none() && wanted.is_some() && !any;
+    match running::look(title) {
+        Ok(Some(running)) => {
+            let base_dir = std::slice::from_ref(&running.record.base_dir);
+            if only_here && !Here::of(None::<&Path>)?.has(running.title.as_str(), base_dir) {
+                return Ok(Seen::Nothing(Failure::not_running(wanted.map(Title::as_str))));
+            }
+            Ok(Seen::Running(Box::new(running)))
+        }
+        Ok(None) => Ok(Seen::Between),
+        Err(failure) if failure.exit == Exit::NotRunning || only_here && failure.exit == Exit::Usage => {
+            Ok(Seen::Nothing(failure))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn start_failed(title: &Title) -> Failure {
+    Failure::new(Exit::Failed, format!("{}: not ready", shown(title.as_str())))
+        .because("its start failed, or it was stopped, while it was waited for")
+        .hint(format!("`eggctl logs --title={}` shows what it has printed", shown(title.as_str())))
+}
+
+/// Nothing has appeared: the titles that run instead, since one of them may be meant.
+fn absent(failure: Failure, waited_ms: u64) -> Failure {
+    let failure = match waited_ms {
+        0 => failure,
+        _ => failure.because(format_args!("none has appeared within {} s", waited_ms as f64 / 1000.0)),
+    };
+    match running::titles() {
+        Ok(titles) if !titles.is_empty() => failure.hint(format!("these run: {}", titles.join(", "))),
+        Ok(_) | Err(_) => failure,
+    }
+}
