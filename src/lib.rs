@@ -7,11 +7,12 @@
 //! * [`options`] — what is meant: flags, environment and package.json become [`options::Options`], which cannot be invalid.
 //! * [`app`] — the kinds of application: argv, environment and readiness of an agent and of a worker.
 //! * [`master`] — the only event loop: poll, one event, the lifecycle's answer, perform it.
-//!   Imports `lifecycle`, `messenger`, `ipc`, `app`, `control`, `options`, `state`, `logger`, `sys`.
+//!   Imports `lifecycle`, `messenger`, `shortage`, `ipc`, `app`, `control`, `options`, `state`, `logger`, `sys`.
 //! * [`logger`] — the log process: from pipes into files; rotation, retention, compression, ledger.
 //!   Imports `ipc`, `options`, `error`, `sys`.
 //! * [`lifecycle`] — pure: every decision of the master about time, count, order and phase.
 //! * [`messenger`] — pure: who receives this message.
+//! * [`shortage`] — pure: what there is too little of for now, and when it is tried again.
 //! * [`ipc`] — pure: bytes and messages of Node's channel and of Node's cluster.
 //! * [`control`] — the control socket: requests and answers, the command's half and the master's.
 //! * [`state`] — the per-user directory: the title's lock and its record.
@@ -28,6 +29,7 @@ pub mod logger;
 pub mod master;
 pub mod messenger;
 pub mod options;
+pub mod shortage;
 pub mod state;
 pub mod sys;
 

@@ -42,6 +42,7 @@ mod reload;
 mod reload_faults;
 mod reload_sockets;
 mod same_title;
+mod shortages;
 mod simulation;
 mod sockets;
 mod stand_in;

@@ -162,7 +162,7 @@ impl World {
                 assert_eq!(given_up.is_some(), self.refusals > MOST_RETRANSMISSIONS);
                 if let Some(handle) = given_up {
                     self.refusals = 0;
-                    self.given_up.push(handle);
+                    self.given_up.push(handle.1);
                 }
             }
             None => {}

@@ -1,7 +1,7 @@
 //! One client of the control socket, as the master sees it: read without waiting, answered as far as it reads.
 //!
-//! A client that sends rubbish is told once and let go; one that hangs costs a descriptor; one that does not read its
-//! answers is let go at [`MOST_UNREAD`].
+//! A client has one line. Rubbish in it is answered once, and the client is let go; what comes after the line is never looked
+//! at, nor waited for. A client that hangs costs a descriptor; one that does not read its answers is let go.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use super::{Answer, Asked, LONGEST_REQUEST, Refusal, Request, VERSION, line};
 use crate::error::Exit;
 use crate::ipc::lines::Lines;
+use crate::sys::sockets;
 
 /// Answers that wait for a client to read them, in bytes.
 const MOST_UNREAD: usize = 256 * 1024;
@@ -20,8 +21,23 @@ pub struct Client {
     stream: UnixStream,
     lines: Lines,
     unread: Vec<u8>,
-    /// No more is expected of it: it goes when it has got everything.
+    /// It has said its line: only its end is of interest.
+    asked: bool,
+    /// A read failed for want of something: none is tried until [`Client::try_again`].
+    deaf: bool,
+    /// It has been sent its last answer, and goes when that is written.
     answered: bool,
+}
+
+/// What a flush came to: what the client is to be watched for, besides its end.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// Its line.
+    pub reads: bool,
+    /// Room for its answers.
+    pub writes: bool,
+    /// The kernel was short of something: the flush is to be tried again.
+    pub short: Option<io::Error>,
 }
 
 /// What a client brought.
@@ -42,32 +58,51 @@ impl Client {
     /// The kernel's.
     pub fn new(stream: UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Ok(Client { stream, lines: Lines::new(LONGEST_REQUEST), unread: Vec::new(), answered: false })
+        Ok(Client {
+            stream,
+            lines: Lines::new(LONGEST_REQUEST),
+            unread: Vec::new(),
+            asked: false,
+            deaf: false,
+            answered: false,
+        })
     }
 
-    /// Reads what there is. What is no request is answered here.
-    pub fn read(&mut self, buffer: &mut [u8]) -> Heard {
-        loop {
-            let mut read = match self.stream.read(buffer) {
-                Ok(0) => return Heard::End,
-                Ok(read) => buffer.get(..read).unwrap_or_default(),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Heard::Nothing,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(_) => return Heard::End,
-            };
-            while let Some(line) = self.lines.next_line(&mut read) {
-                let asked = match line {
-                    Ok(line) => understood(line),
-                    Err(too_long) => Err(format!("a request of {} bytes is too long", too_long.bytes)),
-                };
-                match asked {
-                    Ok(request) if !self.answered => return Heard::Request(Box::new(request)),
-                    // One request a connection: what comes behind it is not looked at.
-                    Ok(_) => {}
-                    Err(why) => self.refuse(&why),
-                }
+    /// Reads once. A line that is no request is answered here.
+    ///
+    /// # Errors
+    /// The kernel is short of something.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<Heard> {
+        let mut read = match self.stream.read(buffer) {
+            Ok(0) => return Ok(Heard::End),
+            Ok(read) => buffer.get(..read).unwrap_or_default(),
+            Err(error) if is_nothing(&error) => return Ok(Heard::Nothing),
+            Err(error) if sockets::is_shortage(&error) => {
+                self.deaf = true;
+                return Err(error);
             }
+            Err(_) => return Ok(Heard::End),
+        };
+        if self.asked {
+            return Ok(Heard::Nothing);
         }
+        let asked = match self.lines.next_line(&mut read) {
+            None => return Ok(Heard::Nothing),
+            Some(Ok(line)) => understood(line),
+            Some(Err(too_long)) => Err(format!("a request of {} bytes is too long", too_long.bytes)),
+        };
+        self.asked = true;
+        self.lines = Lines::new(0);
+        match asked {
+            Ok(request) => return Ok(Heard::Request(Box::new(request))),
+            Err(why) => self.refuse(&why),
+        }
+        Ok(Heard::Nothing)
+    }
+
+    /// Reads again, after a read that failed for want of something.
+    pub fn try_again(&mut self) {
+        self.deaf = false;
     }
 
     fn refuse(&mut self, why: &str) {
@@ -92,18 +127,29 @@ impl Client {
     ///
     /// # Errors
     /// It has gone, has got its last answer, or does not read.
-    pub fn flush(&mut self) -> io::Result<bool> {
+    pub fn flush(&mut self) -> io::Result<Flushed> {
+        let reads = !self.asked && !self.deaf;
         while !self.unread.is_empty() {
             match self.stream.write(&self.unread) {
                 Ok(written) => drop(self.unread.drain(..written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.unread.len() <= MOST_UNREAD => {
-                    return Ok(true);
+                Err(error) if sockets::is_shortage(&error) => {
+                    return Ok(Flushed { reads, writes: false, short: Some(error) });
+                }
+                // With its last answer in line it has all that its socket holds unread: it will not read this either.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !self.answered => {
+                    if self.unread.len() > MOST_UNREAD {
+                        return Err(error);
+                    }
+                    return Ok(Flushed { reads, writes: true, short: None });
                 }
                 Err(error) => return Err(error),
             }
         }
-        if self.answered { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(false) }
+        if self.answered {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(Flushed { reads, ..Flushed::default() })
     }
 }
 
@@ -111,6 +157,10 @@ impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+fn is_nothing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// The request in a line; else what is wrong with the line.
@@ -140,7 +190,7 @@ mod tests {
     }
 
     fn hear(client: &mut Client) -> Heard {
-        client.read(&mut [0; 4096])
+        client.read(&mut [0; 4096]).unwrap()
     }
 
     #[test]
@@ -175,10 +225,33 @@ mod tests {
     }
 
     #[test]
+    fn a_client_has_one_line_and_what_it_writes_after_it_is_not_waited_for() {
+        let (mut client, mut theirs) = pair();
+        theirs.write_all(&[b'\n'; 4096]).unwrap();
+        assert_eq!(hear(&mut client), Heard::Nothing);
+        assert!(client.flush().is_err(), "it has its answer and is let go");
+        drop(client);
+        let mut told = String::new();
+        theirs.set_nonblocking(true).unwrap();
+        // The rest of what it wrote was not read: the kernel may say that as a reset behind the answer.
+        let _ = theirs.read_to_string(&mut told);
+        assert_eq!(told.lines().count(), 1, "{told}");
+
+        let (mut client, mut theirs) = pair();
+        let asked = line(&Asked { eggctl: VERSION, request: Request::Wait(Until::Ready) });
+        theirs.write_all(&[asked.as_slice(), b"\n\nmore", asked.as_slice()].concat()).unwrap();
+        assert!(client.flush().unwrap().reads);
+        assert_eq!(hear(&mut client), Heard::Request(Box::new(Request::Wait(Until::Ready))));
+        assert!(!client.flush().unwrap().reads, "nothing more is waited for");
+        drop(theirs);
+        assert_eq!(hear(&mut client), Heard::End);
+    }
+
+    #[test]
     fn nothing_is_told_behind_the_last_answer() {
         let (mut client, theirs) = pair();
         client.answer(&Answer::Progress(Progress::default()));
-        assert!(!client.flush().unwrap());
+        assert!(!client.flush().unwrap().writes);
         client.answer(&Answer::Done(Receipt::default()));
         client.answer(&Answer::Progress(Progress::default()));
         assert!(client.flush().is_err());

@@ -192,15 +192,21 @@ impl<H> Outbox<H> {
     }
 
     /// The peer did not get the handle: it is sent again, before everything that waits; after
-    /// [`MOST_RETRANSMISSIONS`] it is given up, and given back.
-    pub fn refused(&mut self) -> Option<H> {
+    /// [`MOST_RETRANSMISSIONS`] it is given up, and given back with its frame: what waits must not wait for ever.
+    pub fn refused(&mut self) -> Option<(Frame, H)> {
         let Sent { frame, handle, retransmissions } = self.unacknowledged.take()?;
         if retransmissions == MOST_RETRANSMISSIONS {
-            return Some(handle);
+            return Some((frame, handle));
         }
         let kind = Kind::Handle { handle, retransmissions: retransmissions + 1 };
         self.insert(self.head(), Waiting { frame, kind });
         None
+    }
+
+    /// How many handles wait to be sent.
+    #[must_use]
+    pub fn waiting_handles(&self) -> usize {
+        self.waiting.iter().filter(|waiting| matches!(waiting.kind, Kind::Handle { .. })).count()
     }
 
     /// Takes out everything that waits; the handles among it, in order.
@@ -348,7 +354,7 @@ mod tests {
             assert_eq!(write(&mut outbox), plain("ck"));
         }
         assert_eq!(write(&mut outbox), Some(("handle".into(), Some(1))));
-        assert_eq!(outbox.refused(), Some(1));
+        assert_eq!(outbox.refused().map(|(_, handle)| handle), Some(1));
         assert_eq!(write(&mut outbox), plain("next"));
     }
 

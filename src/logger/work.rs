@@ -24,6 +24,9 @@ use crate::sys::{clock, descriptors, output, pipes, signals, sockets, spawn};
 /// without it each line costs a turn.
 const MOMENT: Duration = Duration::from_micros(200);
 
+/// How long nothing is done when the kernel is short of something for an order: the socket stays readable meanwhile.
+const SHORT_PAUSE: Duration = Duration::from_millis(20);
+
 const MOST_EVENTS: usize = 64;
 
 /// What became ready.
@@ -39,8 +42,8 @@ struct Logger {
     /// `None` once the master is no more.
     master: Option<OwnedFd>,
     lines: Lines,
-    /// Descriptors that came, and whose orders have not.
-    descriptors: VecDeque<OwnedFd>,
+    /// Descriptors that came, and whose orders have not; `None` for one that was lost on the way.
+    descriptors: VecDeque<Option<OwnedFd>>,
     tools: Option<Tools>,
     streams: BTreeMap<u32, Open>,
     last_stream: u32,
@@ -222,11 +225,17 @@ impl Logger {
             let mut read: &[u8] = &[];
             match sockets::receive(master.as_fd(), &mut buffer) {
                 Ok(received) if received.bytes > 0 => {
-                    self.descriptors.extend(received.descriptors);
+                    self.descriptors.extend(received.descriptors.into_iter().map(Some));
+                    self.descriptors.extend(received.lost.then_some(None));
                     read = buffer.get(..received.bytes).unwrap_or_default();
                 }
                 Err(Errno::EAGAIN) => return Ok(()),
                 Err(Errno::EINTR) => {}
+                // The master lives: to take this for its end would end its members. Soon is early enough for an order.
+                Err(errno) if sockets::is_shortage(&errno.into()) => {
+                    pipes::pause(SHORT_PAUSE);
+                    return Ok(());
+                }
                 Ok(_) | Err(_) => {
                     self.master = None;
                     self.after = Some(After::begin(self.close_grace_ms, clock::monotonic_ms()));
@@ -245,7 +254,7 @@ impl Logger {
 
     fn obey(&mut self, order: Order) -> io::Result<()> {
         // One that was lost on the way (no number free for it) leaves the order without effect.
-        let descriptor = if order.has_descriptor() { self.descriptors.pop_front() } else { None };
+        let descriptor = if order.has_descriptor() { self.descriptors.pop_front().flatten() } else { None };
         match (order, descriptor) {
             (Order::Begin { options, close_grace_ms }, Some(ledger)) => {
                 self.close_grace_ms = close_grace_ms;

@@ -27,6 +27,11 @@ pub struct Channel {
     pub lines: Lines,
     outbox: Outbox<Handle>,
     unclaimed: VecDeque<OwnedFd>,
+    /// Handles that the other end has refused again and again, since it has no number left for them: offered again later,
+    /// the oldest first and alone.
+    refused: VecDeque<(Frame, Handle)>,
+    /// A read failed for want of something: none is tried until [`Channel::try_again`].
+    deaf: bool,
     /// Set when a write found the other end closed: reading goes on to its end, writing does not.
     broken: bool,
     /// What it is watched for. Kept by the loop.
@@ -40,6 +45,8 @@ pub enum Reading {
     More(usize),
     /// And that is all for now.
     All(usize),
+    /// Nothing: the kernel is short of something.
+    Short(Errno),
     /// The other end is closed.
     End,
 }
@@ -50,7 +57,7 @@ impl Reading {
     pub fn bytes(self, buffer: &[u8]) -> &[u8] {
         match self {
             Reading::More(bytes) | Reading::All(bytes) => buffer.get(..bytes).unwrap_or_default(),
-            Reading::End => &[],
+            Reading::Short(_) | Reading::End => &[],
         }
     }
 }
@@ -64,6 +71,8 @@ impl Channel {
             lines: Lines::new(LONGEST_FRAME),
             outbox: Outbox::default(),
             unclaimed: VecDeque::new(),
+            refused: VecDeque::new(),
+            deaf: false,
             broken: false,
             watched: Interest::Read,
         }
@@ -83,6 +92,10 @@ impl Channel {
                 if more { Reading::More(received.bytes) } else { Reading::All(received.bytes) }
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Reading::All(0),
+            Err(errno) if sockets::is_shortage(&errno.into()) => {
+                self.deaf = true;
+                Reading::Short(errno)
+            }
             Err(_) => Reading::End,
         }
     }
@@ -109,9 +122,41 @@ impl Channel {
 
     /// Queues a frame with a descriptor. The caller keeps a clone until it knows that it arrived.
     pub fn push_handle(&mut self, frame: Frame, handle: Handle) {
+        if self.broken {
+            return;
+        }
+        if self.refused.is_empty() {
+            self.outbox.push_handle(frame, handle);
+        } else {
+            self.refused.push_back((frame, handle));
+        }
+    }
+
+    /// Keeps a handle that the other end could not take, to be offered again later.
+    pub fn keep_refused(&mut self, frame: Frame, handle: Handle) {
         if !self.broken {
+            self.refused.push_front((frame, handle));
+        }
+    }
+
+    /// Tries again what could not be had: reads, and the oldest of the refused handles. Writes are tried by every flush.
+    pub fn try_again(&mut self) {
+        self.deaf = false;
+        if let Some((frame, handle)) = self.refused.pop_front() {
             self.outbox.push_handle(frame, handle);
         }
+    }
+
+    /// Is there something that only [`Channel::try_again`] goes on with?
+    #[must_use]
+    pub fn is_short(&self) -> bool {
+        self.deaf || !self.refused.is_empty()
+    }
+
+    /// How many handles have not been sent.
+    #[must_use]
+    pub fn waiting_handles(&self) -> usize {
+        self.refused.len() + self.outbox.waiting_handles()
     }
 
     /// Queues the answer to a handle that came.
@@ -121,48 +166,75 @@ impl Channel {
         }
     }
 
-    /// The other end has the descriptor we sent: this one.
+    /// The other end has the descriptor we sent: this one. What it refused before it can have now, too.
     pub fn acknowledged(&mut self) -> Option<Handle> {
+        for (frame, handle) in self.refused.drain(..) {
+            self.outbox.push_handle(frame, handle);
+        }
         self.outbox.acknowledged()
     }
 
     /// The other end did not get it: it is sent again, a few times, and then given up and back.
-    pub fn refused(&mut self) -> Option<Handle> {
+    pub fn refused(&mut self) -> Option<(Frame, Handle)> {
         self.outbox.refused()
     }
 
     /// Writes what the kernel takes now, and says what to watch the channel for.
-    pub fn flush(&mut self) -> Interest {
-        let wants_room = self.write();
-        match (self.outbox.is_clogged(), wants_room) {
+    pub fn flush(&mut self) -> Flushed {
+        let (wants_room, short) = match self.write() {
+            Written::Everything => (false, None),
+            Written::UntilFull => (true, None),
+            Written::UntilShort(errno) => (false, Some(errno)),
+        };
+        let interest = match (self.deaf || self.outbox.is_clogged(), wants_room) {
             (false, false) => Interest::Read,
             (false, true) => Interest::ReadWrite,
             (true, true) => Interest::Write,
-            // Behind an un-acknowledged handle. Its end is told all the same.
+            // After an un-acknowledged handle. Its end is reported all the same.
             (true, false) => Interest::Nothing,
-        }
+        };
+        Flushed { interest, short }
     }
 
-    /// True when something is left that wants room.
-    fn write(&mut self) -> bool {
+    fn write(&mut self) -> Written {
         loop {
-            let Some(write) = self.outbox.next_write() else { return false };
+            let Some(write) = self.outbox.next_write() else { return Written::Everything };
             let handle = write.handle.map(|handle| handle.as_fd());
             match sockets::send(self.socket.as_fd(), &write.pieces, handle) {
                 Ok(written) => self.outbox.wrote(written),
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return true,
-                // The kernel is short of something for now; the next frame for this member tries again.
-                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS | Errno::ENOMEM) => return false,
+                Err(Errno::EAGAIN) => return Written::UntilFull,
+                // Nothing reports that it is over, and a worker whose connection waits here gets no next frame.
+                Err(errno) if sockets::is_shortage(&errno.into()) => return Written::UntilShort(errno),
                 // The other end is closed. What it still said is read to its end.
                 Err(_) => {
                     self.broken = true;
+                    self.refused.clear();
                     drop(self.outbox.abandon());
-                    return false;
+                    return Written::Everything;
                 }
             }
         }
     }
+}
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flushed {
+    /// What to watch the channel for.
+    pub interest: Interest,
+    /// What the kernel was short of: the flush is to be tried again.
+    pub short: Option<Errno>,
+}
+
+/// How far a write came.
+enum Written {
+    /// To the end, or to a handle that is not acknowledged yet.
+    Everything,
+    /// Until the socket was full.
+    UntilFull,
+    /// Until the kernel was short of something.
+    UntilShort(Errno),
 }
 
 impl AsFd for Channel {

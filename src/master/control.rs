@@ -8,13 +8,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
-use crate::control::server::{Client, Heard};
+use crate::control::server::{Client, Flushed, Heard};
 use crate::control::{Answer, Progress, Receipt, Refusal, Request, Until};
 use crate::error::Exit;
 use crate::lifecycle::{Asked, Event, Phase, RequestId};
 use crate::options::Options;
 use crate::state::Directory;
-use crate::sys::{clock, descriptors};
+use crate::sys::{clock, descriptors, sockets};
 
 use super::notices::{Level, Often};
 use super::poll::{Interest, Poll, Source};
@@ -28,6 +28,8 @@ const MOST_OF_A_KIND: usize = 16;
 #[derive(Debug, Default)]
 pub struct Control {
     listener: Option<UnixListener>,
+    /// Is it not watched, for want of something?
+    is_paused: bool,
     clients: BTreeMap<u32, Waiting>,
     /// The number of the newest client; [`RequestId::NOBODY`] is none.
     last: u32,
@@ -160,14 +162,21 @@ impl Control {
         self.clients.iter().filter(|(_, one)| one.wants == wants).map(|(number, _)| *number).collect()
     }
 
-    fn flush(&mut self, poll: &Poll) {
-        let mut gone = Vec::new();
+    /// Writes what the clients take; what the kernel was short of.
+    fn flush(&mut self, poll: &Poll) -> Option<io::Error> {
+        let (mut gone, mut shortage) = (Vec::new(), None);
         for (number, one) in &mut self.clients {
-            let Ok(wants_room) = one.client.flush() else {
+            let Ok(Flushed { reads, writes, short }) = one.client.flush() else {
                 gone.push(*number);
                 continue;
             };
-            let interest = if wants_room { Interest::ReadWrite } else { Interest::Read };
+            shortage = short.or(shortage);
+            let interest = match (reads, writes) {
+                (true, true) => Interest::ReadWrite,
+                (true, false) => Interest::Read,
+                (false, true) => Interest::Write,
+                (false, false) => Interest::Nothing,
+            };
             if interest != one.watched && poll.change(&one.client, Source::Client(*number), interest).is_ok() {
                 one.watched = interest;
             }
@@ -175,6 +184,24 @@ impl Control {
         for number in gone {
             self.let_go(number, poll);
         }
+        shortage
+    }
+
+    /// Watches for clients, or not: a socket that cannot be accepted from would wake us for ever.
+    fn listen(&mut self, poll: &Poll, listens: bool) {
+        let interest = if listens { Interest::Read } else { Interest::Nothing };
+        if let Some(listener) = &self.listener
+            && self.is_paused == listens
+            && poll.change(listener, Source::Control, interest).is_ok()
+        {
+            self.is_paused = !listens;
+        }
+    }
+
+    /// Tries again what failed for want of something.
+    pub fn try_again(&mut self, poll: &Poll) {
+        self.listen(poll, true);
+        self.clients.values_mut().for_each(|one| one.client.try_again());
     }
 
     /// A member has gone.
@@ -189,22 +216,38 @@ impl Control {
 }
 
 impl Master {
-    /// Somebody connects. When no descriptor is left for it the one in reserve is spent, so that it does not knock for ever.
+    /// A client connects. When no descriptor is left for it, it gets the one in reserve; when that is not enough, it waits
+    /// until there is one.
     pub(super) fn take_control_connection(&mut self) {
         let Some(listener) = &self.control.listener else { return };
-        let accepted = match listener.accept() {
-            Ok((stream, _)) => self.control.admit(stream, &self.poll),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
-            Err(error) => {
+        let accepted = listener.accept().or_else(|error| match sockets::is_shortage(&error) {
+            true => {
                 self.reserve = None;
-                drop(listener.accept());
-                self.reserve = descriptors::placeholder().ok();
-                Err(error)
+                listener.accept()
             }
+            false => Err(error),
+        });
+        let refused = match accepted {
+            Ok((stream, _)) => self.control.admit(stream, &self.poll).err(),
+            Err(error) if sockets::is_shortage(&error) => {
+                self.control.listen(&self.poll, false);
+                self.is_short_of(&error, "accepting a client of the control socket");
+                None
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => None,
+            Err(error) => Some(error),
         };
-        if let Err(error) = accepted {
+        self.keep_reserve();
+        if let Some(error) = refused {
             let text = format!("a connection to the control socket is refused: {error}");
             self.notices.once_a_minute(Often::Control, clock::monotonic_ms(), &text);
+        }
+    }
+
+    /// A descriptor is kept back, until the close begins: it is spent then.
+    pub(super) fn keep_reserve(&mut self) {
+        if self.reserve.is_none() && matches!(self.carried.lifecycle.phase(), Phase::Starting | Phase::Running) {
+            self.reserve = descriptors::placeholder().ok();
         }
     }
 
@@ -213,9 +256,10 @@ impl Master {
         let heard = self.control.clients.get_mut(&number).map(|one| one.client.read(&mut buffer));
         self.buffer = buffer;
         match heard {
-            None | Some(Heard::Nothing) => {}
-            Some(Heard::End) => self.control.let_go(number, &self.poll),
-            Some(Heard::Request(request)) => self.take_request(number, *request),
+            None | Some(Ok(Heard::Nothing)) => {}
+            Some(Ok(Heard::End)) => self.control.let_go(number, &self.poll),
+            Some(Ok(Heard::Request(request))) => self.take_request(number, *request),
+            Some(Err(error)) => self.is_short_of(&error, "receiving from a client of the control socket"),
         }
     }
 
@@ -256,7 +300,9 @@ impl Master {
         self.join_reload();
         self.tell_operation();
         self.tell_ready();
-        self.control.flush(&self.poll);
+        if let Some(error) = self.control.flush(&self.poll) {
+            self.is_short_of(&error, "answering a client of the control socket");
+        }
     }
 
     fn join_reload(&mut self) {

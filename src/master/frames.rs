@@ -10,7 +10,7 @@ use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 use crate::sys::signals::SIGTERM;
 
-use super::channel::{Channel, Handle};
+use super::channel::Channel;
 use super::listeners::Outcome;
 use super::notices::{Level, Often};
 use super::{Carried, Master, words};
@@ -49,8 +49,8 @@ impl Master {
         match frame {
             Inbound::User(envelope) => self.take_message(from, envelope),
             Inbound::Cluster(frame) => self.take_cluster_frame(from, frame),
-            Inbound::HandleAck => self.take_answer_to_handle(from, Channel::acknowledged),
-            Inbound::HandleNack => self.take_answer_to_handle(from, Channel::refused),
+            Inbound::HandleAck => self.handle_arrived(from),
+            Inbound::HandleNack => self.handle_refused(from),
             Inbound::Handle { message } => self.take_handle(from, message.get()),
             Inbound::SentConnections { key, question } => {
                 self.carried.members.push(from, outbound::sent_connections(*question, key));
@@ -63,10 +63,9 @@ impl Master {
         }
     }
 
-    /// A handle of ours has arrived, or is given up.
-    fn take_answer_to_handle(&mut self, from: MemberId, answered: fn(&mut Channel) -> Option<Handle>) {
+    fn handle_arrived(&mut self, from: MemberId) {
         let Carried { listeners, members, .. } = &mut self.carried;
-        if let Some(handle) = members.channel(from).and_then(answered) {
+        if let Some(handle) = members.channel(from).and_then(Channel::acknowledged) {
             listeners.taken(from, &handle);
         }
     }

@@ -3,10 +3,11 @@
 //! The master holds both ends of every pipe: a logger that ends leaves everything in them to the next one, and a member that
 //! ends does not end a pipe. Its own stdout and stderr are such ends too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
@@ -20,6 +21,7 @@ use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::spawn::{self, Output};
 use crate::sys::{clock, crossing, descriptors, pipes, sockets};
 
+use super::members::Members;
 use super::poll::{Interest, Poll, Source};
 
 /// A logger that lived less than this is not replaced at once, in milliseconds.
@@ -30,6 +32,10 @@ const BACK_OFF_MS: u64 = 50;
 const LONGEST_BACK_OFF_MS: u64 = 5_000;
 /// How long the master waits at its end for the logger to write what is left, in milliseconds.
 const LAST_WAIT_MS: u64 = 2_000;
+
+/// How often, and how long apart, it is told its last orders where the kernel is short of something.
+const LAST_TRIES: u32 = 50;
+const LAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Everything about logging, while there is any.
 #[derive(Debug)]
@@ -53,6 +59,7 @@ pub struct Logging {
     respawn_ms: Option<u64>,
     /// The parent waits for the word that everything is written.
     is_asked: bool,
+    retell_ms: Option<u64>,
 }
 
 /// A pipe and where it is emptied into.
@@ -74,7 +81,28 @@ struct Logger {
     pidfd: Pidfd,
     channel: OwnedFd,
     spawned_ms: u64,
+    /// What it is to be told, in order.
+    untold: VecDeque<Untold>,
+    /// What is left of an order that is half written.
+    rest: Vec<u8>,
 }
+
+/// An order that has not been sent. It is made, and its descriptor found, when it is: a descriptor that is kept for it could
+/// be the one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Untold {
+    Begin,
+    Stream(usize),
+    File(usize),
+    Member(u32),
+    Reopen,
+    Confirm,
+}
+
+/// More orders than this do not wait: a logger that has hung for so long is told no more members.
+const MOST_UNTOLD: usize = 4_096;
+/// How soon a logger whose socket is full is told again, in milliseconds.
+const RETELL_MS: u64 = 500;
 
 impl Logging {
     /// Puts pipes in the place of stdout and stderr, where those are files. `None` when the options want no logs, or when
@@ -98,6 +126,7 @@ impl Logging {
             failures: 0,
             respawn_ms: None,
             is_asked: false,
+            retell_ms: None,
         };
         let (stdout, stderr) = (file_of(io::stdout())?, file_of(io::stderr())?);
         let shared = stdout.is_some() && stdout == stderr;
@@ -172,15 +201,15 @@ impl Logging {
         std::mem::take(&mut self.new)
     }
 
-    /// Spawns a logger and tells it everything; `members` are those that live. `poll` watches for its answers.
+    /// Spawns a logger and tells it everything; `members` are the pids of those that live. `poll` watches for its answers.
     ///
     /// # Errors
     /// The kernel's, of the fork or of the exec.
-    pub fn spawn_logger<'a>(
+    pub fn spawn_logger(
         &mut self,
         open_files: OpenFiles,
         poll: Option<&Poll>,
-        members: impl Iterator<Item = (u32, &'a Pidfd)>,
+        members: impl Iterator<Item = u32>,
     ) -> io::Result<()> {
         self.respawn_ms = None;
         let arguments = ["logger".into(), format!("--title={}", self.title).into()];
@@ -195,17 +224,14 @@ impl Logging {
         })?;
         // Unwatched it works as well: only the parent's question then has no answer.
         poll.map(|poll| poll.add(&spawned.channel, Source::Logger, Interest::Read));
-        self.logger = Some(Logger { pid: spawned.pid, pidfd, channel: spawned.channel, spawned_ms });
-        let begin = Order::Begin { options: self.options.clone(), close_grace_ms: self.close_grace_ms };
-        self.tell(&begin, Some(self.ledger.as_fd()));
+        let (untold, rest) = (VecDeque::from([Untold::Begin]), Vec::new());
+        self.logger = Some(Logger { pid: spawned.pid, pidfd, channel: spawned.channel, spawned_ms, untold, rest });
         for number in 0..self.streams.len() {
             self.tell_stream(number);
         }
-        for (pid, pidfd) in members {
-            self.tell_member(pid, pidfd);
-        }
+        members.for_each(|pid| self.tell(Untold::Member(pid)));
         if self.is_asked {
-            self.tell(&Order::Confirm, None);
+            self.tell(Untold::Confirm);
         }
         Ok(())
     }
@@ -213,7 +239,7 @@ impl Logging {
     /// The parent wants to know when everything that has been printed is in the files.
     pub fn ask_whether_written(&mut self) {
         self.is_asked = true;
-        self.tell(&Order::Confirm, None);
+        self.tell(Untold::Confirm);
     }
 
     /// Reads what the logger has answered: is everything written that somebody asked for?
@@ -232,33 +258,95 @@ impl Logging {
     }
 
     /// A member has been spawned. (That it has ended the logger sees by itself.)
-    pub fn tell_member(&self, pid: u32, pidfd: &Pidfd) {
-        self.tell(&Order::Member { pid }, Some(pidfd.as_fd()));
+    pub fn tell_member(&mut self, pid: u32) {
+        self.tell(Untold::Member(pid));
     }
 
-    /// Somebody has renamed the files.
-    pub fn reopen(&self) {
-        self.tell(&Order::Reopen, None);
+    /// Another program has renamed the files.
+    pub fn reopen(&mut self) {
+        self.tell(Untold::Reopen);
     }
 
     fn tell_stream(&mut self, number: usize) {
-        let Some(stream) = self.streams.get_mut(number).filter(|_| self.logger.is_some()) else { return };
-        let (path, set_aside) = (stream.path.clone().into(), !std::mem::replace(&mut stream.is_begun, true));
-        let file = stream.file.take();
-        let order = Order::Stream { number: u32::try_from(number).unwrap_or(u32::MAX), path, set_aside };
-        if let Some(stream) = self.streams.get(number) {
-            self.tell(&order, Some(stream.read.as_fd()));
-        }
-        if let Some(file) = file {
-            self.tell(&Order::File, Some(file.as_fd()));
+        self.tell(Untold::Stream(number));
+        if self.streams.get(number).is_some_and(|stream| stream.file.is_some()) {
+            self.tell(Untold::File(number));
         }
     }
 
-    /// What a logger does not take (it has hung for hundreds of orders on a dead disk) it is never told: the next one is.
-    fn tell(&self, order: &Order, descriptor: Option<std::os::fd::BorrowedFd<'_>>) {
-        if let Some(logger) = &self.logger {
-            let _ = sockets::send(logger.channel.as_fd(), &[&order.line()], descriptor);
+    fn tell(&mut self, untold: Untold) {
+        if let Some(logger) = self.logger.as_mut().filter(|logger| logger.untold.len() < MOST_UNTOLD) {
+            logger.untold.push_back(untold);
         }
+    }
+
+    /// Sends the orders that wait, as many as the logger's socket takes; what the kernel was short of, if it was.
+    pub fn tell_what_is_untold(&mut self, members: &Members) -> Option<Errno> {
+        self.retell_ms = None;
+        while let Some(logger) = &mut self.logger {
+            let told = match (logger.rest.is_empty(), logger.untold.front().copied()) {
+                (false, _) => sockets::send(logger.channel.as_fd(), &[&logger.rest], None)
+                    .map(|written| drop(logger.rest.drain(..written))),
+                (true, Some(untold)) => self.send(untold, members),
+                (true, None) => return None,
+            };
+            match told {
+                Ok(()) | Err(Errno::EINTR) => {}
+                Err(errno) if sockets::is_shortage(&errno.into()) => return Some(errno),
+                // It hangs, on a dead disk perhaps.
+                Err(Errno::EAGAIN) => {
+                    self.retell_ms = Some(clock::monotonic_ms() + RETELL_MS);
+                    return None;
+                }
+                // It has ended, and its successor is told everything.
+                Err(_) => return None,
+            }
+        }
+        None
+    }
+
+    /// Sends the first of the orders that wait.
+    fn send(&mut self, untold: Untold, members: &Members) -> Result<(), Errno> {
+        let streams = &self.streams;
+        let (order, descriptor) = match untold {
+            Untold::Begin => {
+                let begin = Order::Begin { options: self.options.clone(), close_grace_ms: self.close_grace_ms };
+                (Some(begin), Some(self.ledger.as_fd()))
+            }
+            Untold::Stream(number) => {
+                let stream = streams.get(number);
+                let order = |stream: &Stream| Order::Stream {
+                    number: u32::try_from(number).unwrap_or(u32::MAX),
+                    path: stream.path.clone().into(),
+                    set_aside: !stream.is_begun,
+                };
+                (stream.map(order), stream.map(|stream| stream.read.as_fd()))
+            }
+            Untold::File(number) => {
+                let file = streams.get(number).and_then(|stream| stream.file.as_ref());
+                (file.map(|_| Order::File), file.map(AsFd::as_fd))
+            }
+            // One that has ended meanwhile prints no more.
+            Untold::Member(pid) => {
+                let member = members.by_pid(pid).and_then(|id| members.get(id));
+                (member.map(|_| Order::Member { pid }), member.map(|member| member.pidfd.as_fd()))
+            }
+            Untold::Reopen => (Some(Order::Reopen), None),
+            Untold::Confirm => (Some(Order::Confirm), None),
+        };
+        let Some(logger) = &mut self.logger else { return Ok(()) };
+        if let Some(order) = order {
+            let line = order.line();
+            let written = sockets::send(logger.channel.as_fd(), &[&line], descriptor)?;
+            logger.rest = line.get(written..).unwrap_or_default().to_vec();
+        }
+        logger.untold.pop_front();
+        match untold {
+            Untold::Stream(number) => self.streams.get_mut(number).map(|stream| stream.is_begun = true),
+            Untold::File(number) => self.streams.get_mut(number).map(|stream| stream.file = None),
+            Untold::Begin | Untold::Member(_) | Untold::Reopen | Untold::Confirm => None,
+        };
+        Ok(())
     }
 
     /// Is this the logger?
@@ -286,10 +374,16 @@ impl Logging {
         self.respawn_ms = Some(now_ms + length.min(LONGEST_BACK_OFF_MS));
     }
 
-    /// When the next logger is to be spawned.
+    /// When the next logger is to be spawned, or this one told again what its socket did not take.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        self.respawn_ms
+        self.respawn_ms.into_iter().chain(self.retell_ms).min()
+    }
+
+    /// Is the next logger to be spawned now?
+    #[must_use]
+    pub fn is_due(&self, now_ms: u64) -> bool {
+        self.respawn_ms.is_some_and(|at| at <= now_ms)
     }
 
     /// The master ends and nobody prints any more: the logger writes what is left and ends too. One that has just died has a
@@ -297,6 +391,13 @@ impl Logging {
     pub fn leave(mut self, open_files: OpenFiles) {
         if self.logger.as_ref().is_none_or(|logger| logger.pidfd.has_ended()) {
             drop(self.spawn_logger(open_files, None, std::iter::empty()));
+        }
+        // What it has not been told it would not write: for a moment it may be had for the asking.
+        for _try in 0..LAST_TRIES {
+            if self.tell_what_is_untold(&Members::default()).is_none() {
+                break;
+            }
+            pipes::pause(LAST_PAUSE);
         }
         let Ok(nothing) = descriptors::placeholder() else { return };
         let _ = nix::unistd::dup2_stdout(&nothing);

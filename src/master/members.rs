@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use nix::errno::Errno;
+
 use crate::ipc::outbound::Frame;
 use crate::lifecycle::{MemberId, Role};
 use crate::sys::pidfd::Pidfd;
 
-use super::channel::Channel;
+use super::channel::{Channel, Flushed};
 use super::poll::{Interest, Poll, Source};
 
 /// A living member.
@@ -41,8 +43,21 @@ impl Member {
 pub struct Members {
     table: BTreeMap<MemberId, Member>,
     by_pid: BTreeMap<u32, MemberId>,
-    /// Whose queue got something since the last flush.
+    /// Those whose queue got something since the last flush.
     touched: BTreeSet<MemberId>,
+    /// Those whose last read, write or handle failed for want of something, to be tried again.
+    short: BTreeSet<MemberId>,
+}
+
+/// A member's channel that could not be written to for want of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// The member.
+    pub member: MemberId,
+    /// Of what.
+    pub errno: Errno,
+    /// How many connections and sockets wait for it that did not before.
+    pub handles: usize,
 }
 
 impl Members {
@@ -64,6 +79,7 @@ impl Members {
         let member = self.table.remove(&id)?;
         self.by_pid.remove(&member.pid);
         self.touched.remove(&id);
+        self.short.remove(&id);
         Some(member)
     }
 
@@ -119,23 +135,49 @@ impl Members {
         }
     }
 
-    /// Writes what the channels take, and watches for room where something is left.
-    pub fn flush(&mut self, poll: &Poll) {
+    /// Something of this member's channel is to be tried again.
+    pub fn is_short(&mut self, id: MemberId) {
+        self.short.insert(id);
+    }
+
+    /// Tries again what could not be had; the next flush writes.
+    pub fn try_again(&mut self) {
+        for id in std::mem::take(&mut self.short) {
+            if let Some(channel) = self.channel(id) {
+                channel.try_again();
+                // Until the flush has shown otherwise.
+                self.short.insert(id);
+            }
+        }
+    }
+
+    /// Writes what the channels take, and watches for room where something is left; those that could not be written to.
+    pub fn flush(&mut self, poll: &Poll) -> Vec<Short> {
+        let mut short = Vec::new();
         while let Some(id) = self.touched.pop_first() {
             let Some(channel) = self.table.get_mut(&id).and_then(|member| member.channel.as_mut()) else { continue };
-            watch_for_room(channel, Source::Member(id), poll);
+            match watch_for_room(channel, Source::Member(id), poll) {
+                Some(errno) => {
+                    let handles = if self.short.insert(id) { channel.waiting_handles() } else { 0 };
+                    short.push(Short { member: id, errno, handles });
+                }
+                None if channel.is_short() => {}
+                None => drop(self.short.remove(&id)),
+            }
         }
+        short
     }
 }
 
-/// Flushes a channel and watches it for room exactly as long as something waits for it.
-pub fn watch_for_room(channel: &mut Channel, source: Source, poll: &Poll) {
-    let interest = channel.flush();
+/// Flushes a channel and watches it for room exactly as long as something waits for it; what it was short of.
+pub fn watch_for_room(channel: &mut Channel, source: Source, poll: &Poll) -> Option<Errno> {
+    let Flushed { interest, mut short } = channel.flush();
     if interest != channel.watched {
-        // The descriptor is ours and watched: the change cannot fail but for lack of kernel memory, and then the next
-        // turn tries again.
-        if poll.change(&*channel, source, interest).is_ok() {
-            channel.watched = interest;
+        // The descriptor is ours and watched: the change cannot fail except for lack of kernel memory.
+        match poll.change(&*channel, source, interest) {
+            Ok(()) => channel.watched = interest,
+            Err(_) => short = Some(Errno::ENOMEM),
         }
     }
+    short
 }

@@ -6,6 +6,7 @@
 //! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
 //! * [`announce`] is what the master says in Egg's words.
 //! * [`logging`] is the pipes that members print into, and the logger.
+//! * [`short`] is what there is too little of for now: buffers, memory, descriptors.
 //! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
 
 mod announce;
@@ -22,6 +23,7 @@ mod operations;
 mod outcomes;
 mod perform;
 mod poll;
+mod short;
 mod start_up;
 mod words;
 
@@ -35,6 +37,7 @@ use crate::ipc::inbound::RealPort;
 use crate::ipc::report::{self, Progress, Report};
 use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
 use crate::options::Options;
+use crate::shortage::Shortages;
 use crate::state::{COOKIE, Directory, Record};
 use crate::sys::clock;
 use crate::sys::descriptors::OpenFiles;
@@ -89,6 +92,8 @@ struct Master {
     signals: Signals,
     control: Control,
     notices: Notices,
+    /// What there is too little of for now.
+    shortages: Shortages,
     directory: Directory,
     open_files: OpenFiles,
     /// Number 3, so that nothing else of ours gets it (see [`spawn::spawn`]).
@@ -153,7 +158,8 @@ impl Master {
     fn next_timeout(&self) -> Option<u64> {
         let Carried { lifecycle, listeners, logging, .. } = &self.carried;
         let logging = logging.as_ref().and_then(Logging::next_timeout);
-        [lifecycle.next_timeout(), listeners.next_timeout(), logging].into_iter().flatten().min()
+        let deadlines = [lifecycle.next_timeout(), listeners.next_timeout(), logging, self.shortages.next_timeout()];
+        deadlines.into_iter().flatten().min()
     }
 
     fn take_timeouts(&mut self) {
@@ -170,6 +176,7 @@ impl Master {
             self.note(outcome);
         }
         self.spawn_logger_when_due(now);
+        self.take_shortages(now);
     }
 
     /// Tells the lifecycle, and does what it wants, until it wants nothing more.
@@ -199,7 +206,7 @@ impl Master {
                 signals::SIGHUP if self.carried.options.daemon => {
                     self.notices.write(Level::Info, "SIGHUP means nothing to a detached master: ignored");
                 }
-                signals::SIGUSR1 => self.carried.logging.iter().for_each(Logging::reopen),
+                signals::SIGUSR1 => self.carried.logging.iter_mut().for_each(Logging::reopen),
                 closing => self.tell(Event::Close(CloseCause::Signal(closing))),
             }
         }
@@ -260,6 +267,10 @@ impl Master {
             match reading {
                 Reading::More(_) => {}
                 Reading::All(_) => break,
+                Reading::Short(errno) => {
+                    self.cannot_read(id, errno);
+                    break;
+                }
                 Reading::End => {
                     self.close_channel(id);
                     self.tell(Event::Disconnected(id));
@@ -281,35 +292,33 @@ impl Master {
     }
 
     fn read_parent(&mut self) {
+        let Some(channel) = &mut self.carried.parent else { return };
         let mut buffer = std::mem::take(&mut self.buffer);
-        while let Some(channel) = &mut self.carried.parent {
-            let reading = channel.read(&mut buffer);
-            let mut lines = std::mem::take(&mut channel.lines);
-            let mut read = reading.bytes(&buffer);
-            while let Some(line) = lines.next_line(&mut read) {
-                self.take_parents_line(line);
-            }
-            match (&mut self.carried.parent, reading) {
-                (Some(channel), Reading::More(_) | Reading::All(_)) => channel.lines = lines,
-                (Some(channel), Reading::End) => {
-                    self.poll.remove(&*channel);
-                    self.carried.parent = None;
-                }
-                (None, _) => {}
-            }
-            if !matches!(reading, Reading::More(_)) {
-                break;
-            }
+        // Once, as with members: a parent that talks without end keeps nothing else waiting.
+        let reading = channel.read(&mut buffer);
+        let mut lines = std::mem::take(&mut channel.lines);
+        let mut read = reading.bytes(&buffer);
+        while let Some(line) = lines.next_line(&mut read) {
+            self.take_parents_line(line);
         }
         self.buffer = buffer;
+        match (&mut self.carried.parent, reading) {
+            (Some(channel), Reading::More(_) | Reading::All(_)) => channel.lines = lines,
+            (Some(channel), Reading::Short(errno)) => {
+                channel.lines = lines;
+                self.is_short_of(&errno.into(), "receiving from the parent");
+            }
+            (Some(channel), Reading::End) => {
+                self.poll.remove(&*channel);
+                self.carried.parent = None;
+            }
+            (None, _) => {}
+        }
     }
 
     fn flush(&mut self) {
         self.serve_clients();
-        self.carried.members.flush(&self.poll);
-        if let Some(channel) = &mut self.carried.parent {
-            members::watch_for_room(channel, Source::Parent, &self.poll);
-        }
+        self.flush_channels();
     }
 
     /// Tells an eggctl parent who is ready, as long as it waits.
@@ -351,9 +360,11 @@ impl Master {
                 let text = "does not take its clients' connections: those beyond 1024 are closed";
                 self.warn(Often::Clogged, member, text);
             }
-            Outcome::Exhausted(errno) => {
-                let text = format!("no connection can be accepted for now: {}", errno.desc());
-                self.notices.once_a_minute(Often::Exhausted, now, &text);
+            Outcome::Exhausted { errno, waiting } => {
+                if !self.cannot_accept(errno, waiting) {
+                    let text = format!("no connection can be accepted for now: {}", errno.desc());
+                    self.notices.once_a_minute(Often::Exhausted, now, &text);
+                }
             }
         }
     }

@@ -78,7 +78,7 @@ impl Master {
         let spawned = spawn::spawn(&program, self.open_files, output)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if let Some(logging) = logging {
-            logging.tell_member(spawned.pid, &pidfd);
+            logging.tell_member(spawned.pid);
             // `eggctl logs` shows what it knows of; the log itself is written all the same.
             logging.take_new().into_iter().for_each(|log| drop(self.directory.add_log(&options.title, log)));
         }
@@ -142,8 +142,8 @@ impl Master {
     /// Spawns a logger if its time has come.
     pub(super) fn spawn_logger_when_due(&mut self, now: u64) {
         let Carried { logging: Some(logging), members, .. } = &mut self.carried else { return };
-        if logging.next_timeout().is_some_and(|at| at <= now) {
-            let alive = members.iter().map(|(_, member)| (member.pid, &member.pidfd));
+        if logging.is_due(now) {
+            let alive = members.iter().map(|(_, member)| member.pid);
             if let Err(error) = logging.spawn_logger(self.open_files, Some(&self.poll), alive) {
                 self.notices.write(Level::Warn, &format!("no logger can be run for now: {error}"));
             }

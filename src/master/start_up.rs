@@ -8,6 +8,7 @@ use crate::app::Runtime;
 use crate::ipc::inbound::RealPort;
 use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::{LogLevel, Options};
+use crate::shortage::Shortages;
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::inherited::Inherited;
@@ -102,6 +103,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     };
     Ok(Master {
         notices: Notices::new(pid, carried.options.log_level),
+        shortages: Shortages::default(),
         carried,
         poll,
         signals,

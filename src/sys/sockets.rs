@@ -140,6 +140,21 @@ pub fn accept(listener: impl AsFd) -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// How many connections wait to be accepted from a listening TCP socket.
+///
+/// # Errors
+/// The kernel's: of a Unix socket it does not say.
+pub fn waiting_connections(listener: impl AsFd) -> Result<u32, Errno> {
+    // SAFETY: a structure of plain numbers, for which zeros are valid.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    let (number, option) = (listener.as_fd().as_raw_fd(), (&raw mut info).cast());
+    // SAFETY: the kernel writes at most `length` bytes to a live structure of that size.
+    Errno::result(unsafe { libc::getsockopt(number, libc::IPPROTO_TCP, libc::TCP_INFO, option, &raw mut length) })?;
+    // Of a listening socket this field is the length of its queue.
+    Ok(info.tcpi_unacked)
+}
+
 /// What a read from a channel brought.
 #[derive(Debug)]
 pub struct Received {
@@ -147,6 +162,8 @@ pub struct Received {
     pub bytes: usize,
     /// Descriptors that came beside them.
     pub descriptors: Vec<OwnedFd>,
+    /// Did others come that this process had no number for?
+    pub lost: bool,
 }
 
 /// The most descriptors the kernel passes in one message.
@@ -166,7 +183,8 @@ pub fn receive(channel: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Received, E
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the header points to two live buffers of the lengths that it names.
     let bytes = Errno::result(unsafe { libc::recvmsg(channel.as_raw_fd(), &raw mut message, flags) })?;
-    Ok(Received { bytes: bytes.unsigned_abs(), descriptors: installed(&message) })
+    let lost = message.msg_flags & libc::MSG_CTRUNC != 0;
+    Ok(Received { bytes: bytes.unsigned_abs(), descriptors: installed(&message), lost })
 }
 
 /// Takes over every descriptor that came, also when some were cut off because this process had no number left for them:
@@ -214,6 +232,13 @@ pub fn send(channel: BorrowedFd<'_>, pieces: &[&[u8]], descriptor: Option<Borrow
             nix_socket::sendmsg::<()>(channel, &slices, &[ControlMessage::ScmRights(&numbers)], flags, None)
         }
     }
+}
+
+/// Does this error say that the kernel is short of something for now, and nothing of the socket itself?
+#[must_use]
+pub fn is_shortage(error: &io::Error) -> bool {
+    let short = [Errno::ENOBUFS, Errno::ENOMEM, Errno::ETOOMANYREFS, Errno::EMFILE, Errno::ENFILE];
+    error.raw_os_error().is_some_and(|errno| short.contains(&Errno::from_raw(errno)))
 }
 
 /// A pair of connected stream sockets for a ready channel, close-on-exec; the first is non-blocking.

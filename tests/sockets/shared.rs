@@ -116,3 +116,26 @@ fn when_all_who_share_a_socket_are_dead_connections_wait_for_the_replacement() {
         world.stop("svc");
     });
 }
+
+#[test]
+fn a_worker_without_an_open_file_left_gets_its_socket_when_it_has_one() {
+    world(|world| {
+        world.expect_in_log("short of open files of a worker");
+        let port = world.port();
+        let (port_flag, flags) = (format!("--port={port}"), ["start", "--daemon", "--title=svc", "--dispatch=shared"]);
+        let typed = world.eggctl_under(&["prlimit", "--nofile=64"], &flags);
+        typed.args(["--workers=1", &port_flag]).arg(world.fixture("sockets")).run().exits(0);
+        let body = "
+            const fs = require('fs'), held = [];
+            try { for (;;) held.push(fs.openSync('/dev/null')) } catch {}
+            setTimeout(() => { kit.freed = Date.now(); held.forEach(fd => fs.closeSync(fd)); }, 1500);
+            const listened = await kit.listen('late', { port: 0 });
+            return { ...listened, took: Date.now() - kit.freed };";
+        let listened = run(world, 1, body);
+        assert!(listened["address"].is_object(), "{listened}");
+        assert!(listened["took"].as_u64().unwrap() < 2_000, "{listened}");
+        assert_eq!(who((HOST, super::port_of(&listened))).unwrap(), 1);
+        world.log_says("no longer short of open files of a worker");
+        world.stop("svc");
+    });
+}

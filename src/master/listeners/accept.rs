@@ -58,6 +58,12 @@ impl Door {
         }
     }
 
+    /// How many connections wait to be accepted, as far as the kernel says.
+    #[must_use]
+    pub fn backlog(&self) -> u32 {
+        sockets::waiting_connections(&self.socket).unwrap_or(0)
+    }
+
     /// Watches it, or not. Level-triggered: a readable socket that nobody can serve would wake us for ever.
     pub fn watch(&mut self, interest: Interest, poll: &Poll) {
         let wanted = interest == Interest::Read && self.paused_until.is_none();
@@ -115,6 +121,13 @@ impl Entrance {
             (None, Some(door)) => door.accept(poll, now),
             (None, None) => Ok(None),
         }
+    }
+
+    /// How many connections wait, here and in the kernel.
+    #[must_use]
+    pub fn backlog(&self) -> u32 {
+        let here = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        here.saturating_add(self.door.as_ref().map_or(0, Door::backlog))
     }
 
     /// Watches the door, or not.

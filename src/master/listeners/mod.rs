@@ -26,6 +26,7 @@ use crate::lifecycle::MemberId;
 use crate::options::DispatchPolicy;
 use crate::sys::inherited::Inherited;
 
+use super::channel::Handle;
 use super::members::Members;
 use super::poll::Poll;
 
@@ -88,9 +89,23 @@ pub enum Outcome {
         errno: Errno,
     },
     /// A connection could not be accepted: descriptors or memory are exhausted.
-    Exhausted(Errno),
+    Exhausted {
+        /// Why.
+        errno: Errno,
+        /// How many connections wait, as far as the kernel says.
+        waiting: u32,
+    },
     /// A sticky client's worker takes no connections, and was offered too many already: this one was closed.
     Clogged(MemberId),
+}
+
+/// A connection that a worker could not take, and that waits for another now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Another worker gets it in this turn.
+    pub moved: bool,
+    /// What came of giving it away.
+    pub outcome: Outcome,
 }
 
 impl Listeners {
@@ -192,6 +207,25 @@ impl Listeners {
         }
     }
 
+    /// A worker has no descriptor left for this connection: another one gets it, now or later. `None` when the handle is none
+    /// that others may have.
+    pub fn refused(
+        &mut self,
+        member: MemberId,
+        handle: &Handle,
+        members: &mut Members,
+        poll: &Poll,
+        now: u64,
+    ) -> Option<Refused> {
+        let (number, moved) = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
+            Dispatch::RoundRobin(hand_over) => {
+                hand_over.refused(member, handle, now).then(|| (*number, hand_over.has_free()))
+            }
+            Dispatch::Shared(_) | Dispatch::Sticky(_) => None,
+        })?;
+        Some(Refused { moved, outcome: self.dispatch(number, members, poll, now) })
+    }
+
     /// A worker has closed its server on this key. The last one out closes the socket.
     pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll) {
         let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.is_served_by(member));
@@ -273,10 +307,12 @@ impl Listeners {
         let mut outcome = Outcome::Fine;
         for number in self.numbers() {
             let Some(listener) = self.table.get_mut(&number) else { continue };
-            if listener.wake(now)
-                && let Outcome::Exhausted(errno) = self.dispatch(number, members, poll, now)
-            {
-                outcome = Outcome::Exhausted(errno);
+            if !listener.wake(now) {
+                continue;
+            }
+            match self.dispatch(number, members, poll, now) {
+                Outcome::Fine => {}
+                other => outcome = other,
             }
         }
         outcome

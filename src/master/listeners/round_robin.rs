@@ -18,6 +18,8 @@ use super::{Outcome, Sequence};
 
 /// How long a worker that refused a connection is left alone (its `maxConnections` is reached).
 const REST_MS: u64 = 10;
+/// The same for one that has no descriptor left for a connection: it gets some as its clients leave.
+const REST_WITHOUT_FILES_MS: u64 = 250;
 /// How many connections of a backlog are still handed over when the sockets close: Node's default backlog, doubled.
 const MOST_AT_CLOSE: usize = 1024;
 
@@ -92,7 +94,7 @@ impl RoundRobin {
                     self.entrance.watch(Interest::Read, poll);
                     return Outcome::Fine;
                 }
-                Err(errno) => return Outcome::Exhausted(errno),
+                Err(errno) => return Outcome::Exhausted { errno, waiting: self.entrance.backlog() },
             }
         }
         self.entrance.watch(Interest::Nothing, poll);
@@ -126,6 +128,28 @@ impl RoundRobin {
             }
         }
         true
+    }
+
+    /// The worker could not take this connection, however often it was sent: it waits for another worker, before all that
+    /// came later, and this one is left alone for a while. False when this was no offer of ours.
+    pub fn refused(&mut self, member: MemberId, connection: &Handle, now: u64) -> bool {
+        let is_it = |offer: &Offer| offer.member == member && Rc::ptr_eq(&offer.connection, connection);
+        let Some(place) = self.offers.iter().position(is_it) else { return false };
+        let offer = self.offers.remove(place);
+        self.entrance.waiting.push_front(offer.connection);
+        if self.is_served_by(member) {
+            self.free.retain(|one| *one != member);
+            self.resting.retain(|(one, _)| *one != member);
+            self.resting.push((member, now + REST_WITHOUT_FILES_MS));
+        }
+        self.drop_the_unservable();
+        true
+    }
+
+    /// Is there a worker that would get the next connection?
+    #[must_use]
+    pub fn has_free(&self) -> bool {
+        !self.free.is_empty()
     }
 
     /// Stops accepting: what waits in the backlog goes to the workers in turn, then the socket closes. Each worker gets

@@ -101,7 +101,7 @@ impl Sticky {
             match self.entrance.next(poll, now) {
                 Ok(Some(connection)) => outcome = self.offer(connection, members).unwrap_or(outcome),
                 Ok(None) => break,
-                Err(errno) => return Outcome::Exhausted(errno),
+                Err(errno) => return Outcome::Exhausted { errno, waiting: self.entrance.backlog() },
             }
         }
         self.entrance.watch(Interest::Read, poll);
