@@ -264,8 +264,15 @@ fn a_logger_that_cannot_read_its_orders_for_a_while_ends_no_member() {
 
 /// Lets the process open no more files: the lowest number that it has free is its limit. The numbers above stay open.
 fn no_more_files(pid: u32) {
-    let free = (0..).find(|number| !fs::exists(format!("/proc/{pid}/fd/{number}")).unwrap()).unwrap();
-    limit_files(pid, &format!("{free}:"));
+    let free = || (0..).find(|number| !fs::exists(format!("/proc/{pid}/fd/{number}")).unwrap()).unwrap();
+    let (mut limit, mut unchanged) = (free(), 0);
+    // What it closes meanwhile (its end of a connection that is over) it could open again.
+    eventually("it has nothing more to close", || {
+        limit_files(pid, &format!("{limit}:"));
+        unchanged = if free() < limit { 0 } else { unchanged + 1 };
+        limit = limit.min(free());
+        unchanged > 20
+    });
 }
 
 fn limit_files(pid: u32, limits: &str) {
