@@ -255,6 +255,10 @@ fn a_logger_that_cannot_read_its_orders_for_a_while_ends_no_member() {
         processes::signal(world.workers(master)[0], Signal::SIGKILL);
         eventually("the new worker serves", || world.events_of("listening").len() == 3);
         faults.end();
+        // It still obeys, and does not take its master for dead.
+        fs::rename(world.stdout_log(), world.work().join("moved.log")).unwrap();
+        processes::signal(master, Signal::SIGUSR1);
+        eventually("the log is opened again", || world.stdout_log().exists());
         assert_eq!(http::get(port, "/print?text=still%20here").status, 200);
         world.log_says("still here");
         assert_eq!((world.workers(master).len(), loggers(world)[0].pid), (2, logger));
