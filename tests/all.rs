@@ -5,6 +5,7 @@
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod addresses;
 mod cancel;
 mod close;
 mod cluster;
@@ -42,6 +43,7 @@ mod reload;
 mod reload_faults;
 mod reload_sockets;
 mod same_title;
+mod served;
 mod shortages;
 mod simulation;
 mod sockets;

@@ -1,11 +1,12 @@
 //! The kinds of application: argv, environment and readiness of an agent and of a worker.
 //!
-//! Each kind is a file of its own; here is the door, and what is the same for all kinds. Plain values in, plain values
+//! Each kind is a file of its own, and [`served`] is where they serve; here is the door, and what is the same for all kinds. Plain values in, plain values
 //! out: the master spawns, reads and writes.
 
 mod egg;
 pub mod messages;
 mod node;
+pub mod served;
 #[cfg(test)]
 mod tests;
 
@@ -95,44 +96,6 @@ pub fn ready_by_message(options: &Options, role: Role, action: Option<&str>) -> 
         ) => "app-start",
     };
     action == Some(ready)
-}
-
-/// Does a worker that listens there show that it is ready? Egg 4's workers say so instead.
-#[must_use]
-pub fn ready_by_listening(options: &Options, real_port: Option<u16>, listening: &Listening) -> bool {
-    !matches!(options.application, Application::Egg { family: Family::Four, .. })
-        && serves(options, real_port, listening)
-}
-
-/// Is it there that the application serves? It may listen elsewhere before (metrics, a debug port). `real_port` is what
-/// Egg's workers have told by `realport`.
-///
-/// A Node application serves at the TCP port in the options, else where it first listens. Egg serves at its real port,
-/// which is the options' until it is told, and at any unix socket: egg-cluster's rule. (When clients keep their workers the
-/// caller gives the port of [`Runtime::sticky_worker_port`] for the real one, and nothing else counts.)
-#[must_use]
-pub fn serves(options: &Options, real_port: Option<u16>, listening: &Listening) -> bool {
-    let at = |port: u16| {
-        matches!(listening.address_type, AddressType::Tcp4 | AddressType::Tcp6) && listening.port == i64::from(port)
-    };
-    match &options.application {
-        Application::Node { .. } => options.port.is_none_or(at),
-        Application::Egg { .. } => {
-            listening.address_type == AddressType::Pipe && !options.is_sticky()
-                || real_port.or(options.port).is_some_and(at)
-        }
-    }
-}
-
-/// Is it there that a worker which asks for this place will serve? As [`serves`]; where the options do not say it, it is
-/// where the first worker of all does, `served`.
-#[must_use]
-pub fn is_to_serve(options: &Options, real_port: Option<u16>, served: Option<&Listening>, asked: &Listening) -> bool {
-    let as_before = |served: &Listening| served.address_type == asked.address_type && served.port == asked.port;
-    match &options.application {
-        Application::Node { .. } if options.port.is_none() => served.is_some_and(as_before),
-        Application::Node { .. } | Application::Egg { .. } => serves(options, real_port, asked),
-    }
 }
 
 /// What is shown when the master serves itself at `port`, and a worker of this kind of address behind it.

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use super::served::{listen, worth};
 use super::*;
-use crate::lifecycle::Kind;
+use crate::ipc::inbound::AddressType;
+use crate::lifecycle::{Address, Kind, Worth};
 use crate::options::{DispatchPolicy, SCRUBBED, Title};
 
 const WORKER: Role = Role::Worker { kind: Kind(0), slot: 1 };
@@ -20,6 +22,7 @@ fn options(port: Option<u16>) -> Options {
         },
         workers: 2,
         port,
+        port_from: port.map(|_| "from --port".to_owned()),
         dispatch: DispatchPolicy::RoundRobin,
         host: None,
         env: None,
@@ -174,12 +177,14 @@ fn egg_serves_at_its_real_port_or_at_a_unix_socket() {
         (None, None, listening(AddressType::Pipe, Some("/run/s"), -1), true),
     ] {
         let (three, four) = (egg(Family::Three, port), egg(Family::Four, port));
-        assert_eq!(ready_by_listening(&three, real_port, &listening), expected, "{port:?} {real_port:?} {listening:?}");
-        assert_eq!(serves(&four, real_port, &listening), expected, "{port:?} {real_port:?} {listening:?}");
-        assert!(!ready_by_listening(&four, real_port, &listening), "Egg 4 says so");
+        let worth = if expected { Worth::Service } else { Worth::Beside };
+        let listens = |options| listen(options, real_port, Address(0), &listening, &listening);
+        assert_eq!(listens(&three).worth, worth, "{port:?} {real_port:?} {listening:?}");
+        assert_eq!(listens(&four).worth, worth, "{port:?} {real_port:?} {listening:?}");
+        assert!(listens(&three).decides && !listens(&four).decides, "Egg 4 says so");
     }
     let plain = listening(AddressType::Tcp4, None, 9100);
-    assert!(ready_by_listening(&options(None), Some(7001), &plain), "a real port is Egg's");
+    assert_eq!(worth(&options(None), Some(7001), &plain), Worth::Open, "a real port is Egg's");
 }
 
 #[test]
@@ -203,17 +208,18 @@ fn a_member_is_ready_by_its_own_message_only() {
 }
 
 #[test]
-fn with_a_port_only_tcp_at_that_port_is_ready_and_without_one_the_first_listen() {
+fn with_a_port_only_tcp_at_that_port_is_where_a_node_application_serves() {
     for (port, listening, expected) in [
         (Some(7001), listening(AddressType::Tcp4, None, 7001), true),
         (Some(7001), listening(AddressType::Tcp6, Some("::1"), 7001), true),
         (Some(7001), listening(AddressType::Tcp4, None, 9100), false),
         (Some(7001), listening(AddressType::Udp4, None, 7001), false),
         (Some(7001), listening(AddressType::Pipe, Some("/tmp/s"), -1), false),
-        (None, listening(AddressType::Tcp4, None, 9100), true),
-        (None, listening(AddressType::Pipe, Some("/tmp/s"), -1), true),
+        (None, listening(AddressType::Tcp4, None, 9100), false),
+        (None, listening(AddressType::Pipe, Some("/tmp/s"), -1), false),
     ] {
-        assert_eq!(ready_by_listening(&options(port), None, &listening), expected, "{port:?} {listening:?}");
+        let is_service = worth(&options(port), None, &listening) == Worth::Service;
+        assert_eq!(is_service, expected, "{port:?} {listening:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the lifecycle wants done: sentences an operator could say.
 
-use super::{Death, MemberId, Millis, Outcome, ReloadHow, RequestId, Role};
+use super::{Address, Death, MemberId, Millis, Outcome, ReloadHow, RequestId, Role};
 
 /// Something to do, in the order given.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -12,6 +12,15 @@ pub enum Action {
         /// What it is for.
         role: Role,
     },
+    /// This worker shows by listening there that it is ready: log it and announce it, and answer with `Ready` in the same turn.
+    Welcome {
+        /// Which worker.
+        member: MemberId,
+        /// Where it serves.
+        address: Address,
+    },
+    /// Close the sockets that no worker has and that are not kept ([`super::Lifecycle::keeps`]).
+    GiveBack,
     /// Answer what it asked at the gate: it begins to serve. Its role may be another from now on (a spare's).
     OpenGate(MemberId),
     /// Give no connection to this member any more, but for those it has been promised.
@@ -66,6 +75,8 @@ pub enum StartFailure {
     },
     /// A member closed its channel before everybody was ready, and did not end within a second.
     Disconnected(MemberId),
+    /// A worker was ready, closed the address that it serves, and did not listen there again within a second.
+    Closed(MemberId),
     /// A member could not be spawned.
     SpawnFailed(MemberId),
     /// A member was not ready within its boot grace.
@@ -118,6 +129,27 @@ pub enum Notice {
     /// The member closed its channel (after everything had been ready) but lives: a worker is replaced now and has 30 s to
     /// end by itself, an agent is ended first.
     Disconnected(MemberId),
+    /// The worker closed the address that it serves and did not listen there again: another takes its place, and it has 30 s to
+    /// end by itself.
+    LeftAddress(MemberId),
+    /// No worker has opened this address for a boot timeout since all that live had closed it: its socket is closed.
+    Deserted(Address),
+    /// The worker has listened elsewhere for 5 s, and not where it is to serve.
+    ListensElsewhere {
+        /// Which worker.
+        member: MemberId,
+        /// Where it listens.
+        address: Address,
+        /// Where the application served so far; the options may say more.
+        served: Option<Address>,
+    },
+    /// The new worker has not opened this address of the old one, nor has another new one: its socket goes with the old.
+    NotOpened {
+        /// Which new worker.
+        member: MemberId,
+        /// Where.
+        address: Address,
+    },
     /// The member did not end within its close grace and gets KILL.
     Killed(MemberId),
     /// The member did not end within 10 s of KILL (it is in an uninterruptible system call): the close goes on without it and

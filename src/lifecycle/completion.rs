@@ -69,9 +69,7 @@ impl Lifecycle {
             slot.stale = false;
             dismissed.extend(slot.next.take());
         }
-        for member in dismissed {
-            self.retire(member, drain_grace_ms, now, actions);
-        }
+        self.retire_all(dismissed, drain_grace_ms, now, actions);
         self.keep_workers(drain_grace_ms, now, actions);
         Some((operation, outcome))
     }

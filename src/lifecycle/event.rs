@@ -1,6 +1,6 @@
 //! What can happen to the master: the lifecycle's input.
 
-use super::{MemberId, OperationKind, Patience, ReloadHow, RequestId, Wanted};
+use super::{Address, Listen, MemberId, OperationKind, Patience, ReloadHow, RequestId, Wanted};
 
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,6 +36,22 @@ pub enum Event {
     },
     /// The member said, or showed by listening, that it is ready.
     Ready(MemberId),
+    /// The member has begun to listen.
+    Listens {
+        /// Which member.
+        member: MemberId,
+        /// Where, and what that says.
+        listen: Listen,
+    },
+    /// The member has closed its server at this address.
+    Closes {
+        /// Which member.
+        member: MemberId,
+        /// Where.
+        address: Address,
+    },
+    /// The worker has said that it leaves the cluster (Node's `worker.disconnect()` and `worker.kill()`).
+    Leaves(MemberId),
     /// The member has booted and asks for the address that it is to serve; the answer is withheld (see
     /// [`super::Lifecycle::is_held`]) until [`super::Action::OpenGate`].
     AtGate(MemberId),
@@ -99,7 +115,10 @@ impl Event {
             | Event::Replace { request: _, how: _ }
             | Event::Cancel { request: _, kind: _ }
             | Event::Scale { request: _, wanted: _, patience: _ } => None,
-            Event::Spawned(member)
+            Event::Listens { member, listen: _ }
+            | Event::Closes { member, address: _ }
+            | Event::Leaves(member)
+            | Event::Spawned(member)
             | Event::SpawnFailed { member, transient: _ }
             | Event::Ready(member)
             | Event::AtGate(member)

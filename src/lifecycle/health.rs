@@ -74,6 +74,8 @@ impl Lifecycle {
                 member.spawned_at < down.due
             }
             State::Ready
+            | State::Away { until: _ }
+            | State::Lingering { until: _ }
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }

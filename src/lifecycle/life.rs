@@ -7,6 +7,7 @@ use super::{Action, Death, Lifecycle, MemberId, Millis, Notice, Phase, Role, Sta
 
 impl Lifecycle {
     pub(super) fn ready(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
+        let known = self.known_place(id);
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
             State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } => {
@@ -16,10 +17,16 @@ impl Lifecycle {
             // way out and do not come back.
             State::Spawning
             | State::Ready
+            | State::Away { until: _ }
+            | State::Lingering { until: _ }
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }
             | State::Killed { until: _ } => return,
+        }
+        if let Some(known) = known {
+            member.listens.ready_at = Some(now);
+            member.listens.learn(known);
         }
         if std::mem::take(&mut member.held) {
             match member.role {
@@ -27,6 +34,7 @@ impl Lifecycle {
                 Role::Agent | Role::Worker { kind: _, slot: _ } => self.passed_gate(id, now, actions),
             }
         }
+        self.expect_of_seat(id);
     }
 
     pub(super) fn at_gate(&mut self, id: MemberId, actions: &mut Vec<Action>) {
@@ -43,6 +51,8 @@ impl Lifecycle {
             | State::Waiting
             | State::Entering { until: _ }
             | State::Ready
+            | State::Away { until: _ }
+            | State::Lingering { until: _ }
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }
@@ -55,7 +65,16 @@ impl Lifecycle {
         let (phase, is_next) = (self.phase, self.is_next(id));
         let Some(member) = self.member_mut(id) else { return };
         match member.state {
-            State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {}
+            State::Booting { slow_told: _ }
+            | State::Waiting
+            | State::Entering { until: _ }
+            | State::Ready
+            | State::Away { until: _ } => {}
+            // Node's own `disconnect`: its servers first, then the channel. Its place is another's already.
+            State::Lingering { until } => {
+                member.state = State::Disconnected { until };
+                return actions.push(Action::Notice(Notice::Disconnected(id)));
+            }
             // It is on its way out by itself (Node's own `disconnect`), with requests in flight.
             State::Draining { until } if phase == Phase::Running && member.retired && member.role != Role::Agent => {
                 member.state = State::Disconnected { until };

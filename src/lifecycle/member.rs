@@ -1,7 +1,8 @@
 //! One life of an agent or worker: its states, and the ways in which it is asked to go.
 
+use super::address::Listens;
 use super::close::Manner;
-use super::{Action, Death, MemberId, Millis, Notice, Role};
+use super::{Action, Address, Death, MemberId, Millis, Notice, Role};
 
 /// How long a disconnected worker may take to end by itself: the limit of Node's `graceful`, which closes the channel
 /// first and exits when the requests in flight are answered.
@@ -24,6 +25,8 @@ pub(super) struct Member {
     /// It has no seat any more because somebody else has it, or nobody is wanted there.
     pub retired: bool,
     pub state: State,
+    /// Where it listens.
+    pub listens: Listens,
 }
 
 /// Where a member is in its life. A state that must not last says until when.
@@ -39,6 +42,10 @@ pub(super) enum State {
     Entering { until: Millis },
     /// It said, or showed, that it is ready.
     Ready,
+    /// It has closed the address that it serves, and may listen there again until then.
+    Away { until: Millis },
+    /// It has left the address that it serves, and its place is another's: it may end by itself until then.
+    Lingering { until: Millis },
     /// Its channel is closed; it may end by itself until then. In a close it gets TERM without this wait.
     Disconnected { until: Millis },
     /// It was asked to leave politely and may take until then.
@@ -51,11 +58,25 @@ pub(super) enum State {
 
 impl Member {
     pub fn new(id: MemberId, role: Role, now: Millis, boot_grace_ms: Millis, held: bool) -> Self {
-        Self { id, role, spawned_at: now, boot_grace_ms, held, retired: false, state: State::Spawning }
+        Self {
+            id,
+            role,
+            spawned_at: now,
+            boot_grace_ms,
+            held,
+            retired: false,
+            state: State::Spawning,
+            listens: Listens::default(),
+        }
     }
 
     pub fn is_ready(&self) -> bool {
         self.state == State::Ready
+    }
+
+    /// Is this the address that it serves?
+    pub fn serves_at(&self, address: Address) -> bool {
+        self.listens.serves.is_some_and(|served| served.address == address)
     }
 
     pub fn is_draining(&self) -> bool {
@@ -90,14 +111,25 @@ impl Member {
         self.state = State::Disconnected { until };
     }
 
+    /// Its place is given to another: it may end by itself until then.
+    pub fn linger(&mut self, until: Millis, actions: &mut Vec<Action>) {
+        self.leave_dispatch(actions);
+        self.state = State::Lingering { until };
+    }
+
     /// Asks it to leave in the close's way: politely if it is ready, else, or in a hurry, by TERM; after a failed start its
     /// channel ends before. Again does nothing.
     pub fn ask_to_leave(&mut self, manner: Manner, drain_until: Millis, deadline: Millis, actions: &mut Vec<Action>) {
         match self.state {
             // The answer to its spawn brings it here again.
             State::Spawning => {}
-            State::Ready if manner == Manner::Polite => {
+            State::Ready | State::Away { until: _ } if manner == Manner::Polite => {
                 self.leave_dispatch(actions);
+                actions.push(Action::Drain(self.id));
+                self.state = State::Draining { until: drain_until };
+            }
+            // What it closed was the address that it served: it may have requests in flight all the same.
+            State::Lingering { until: _ } if manner == Manner::Polite => {
                 actions.push(Action::Drain(self.id));
                 self.state = State::Draining { until: drain_until };
             }
@@ -106,12 +138,14 @@ impl Member {
                 self.state = State::Draining { until: until.min(drain_until) }
             }
             State::Ready
+            | State::Away { until: _ }
+            | State::Lingering { until: _ }
             | State::Draining { until: _ }
             | State::Booting { slow_told: _ }
             | State::Waiting
             | State::Entering { until: _ } => {
                 if manner == Manner::FailedStart {
-                    if !self.is_draining() {
+                    if !matches!(self.state, State::Draining { until: _ } | State::Lingering { until: _ }) {
                         self.leave_dispatch(actions);
                     }
                     actions.push(Action::EndChannel(self.id));
@@ -131,10 +165,14 @@ impl Member {
     /// Sends its one TERM, if it has not had it; KILL follows at `until`.
     pub fn terminate(&mut self, until: Millis, actions: &mut Vec<Action>) {
         match self.state {
-            State::Booting { slow_told: _ } | State::Waiting | State::Entering { until: _ } | State::Ready => {
+            State::Booting { slow_told: _ }
+            | State::Waiting
+            | State::Entering { until: _ }
+            | State::Ready
+            | State::Away { until: _ } => {
                 self.leave_dispatch(actions);
             }
-            State::Disconnected { until: _ } | State::Draining { until: _ } => {}
+            State::Lingering { until: _ } | State::Disconnected { until: _ } | State::Draining { until: _ } => {}
             State::Spawning | State::Terminated { until: _ } | State::Killed { until: _ } => return,
         }
         actions.push(Action::Terminate(self.id));
@@ -157,7 +195,10 @@ impl Member {
             | State::Booting { slow_told: _ }
             | State::Waiting
             | State::Entering { until: _ }
-            | State::Ready => false,
+            | State::Ready
+            // Nobody has asked it to.
+            | State::Away { until: _ }
+            | State::Lingering { until: _ } => false,
             // Node's own way to leave.
             State::Disconnected { until: _ } => self.retired && death == Death::Code(0),
         }

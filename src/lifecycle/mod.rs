@@ -7,12 +7,14 @@
 //! * [`event`], [`action`], [`policy`]: the input, the output, the constants.
 //! * [`member`]: one life: its states, and how it is asked to go; [`life`]: what it says and does meanwhile.
 //! * [`slot`]: the places that the members take, and who is where.
+//! * [`address`]: where a member listens; [`serving`]: what follows when it begins and stops to serve.
 //! * [`start`]: from nothing to full strength, or to the first failure.
 //! * [`refork`]: a new member for a slot that lost one: back-off and window.
 //! * [`health`]: what to do when nobody is there for long.
 //! * [`close`]: workers, then the agent, then strays, then the end.
 //! * [`operation`]: reload and scale, the operations of a running master, asked for as in [`request`]; [`completion`]: how
 //!   they end.
+//! * [`handover`]: what a new worker must have opened before it takes a seat.
 //! * [`spare`]: workers that wait at the gate for the place of one that is lost.
 //! * [`timer`]: everything that happens because time has passed.
 //! * [`view`]: what can be asked about all that.
@@ -22,10 +24,12 @@
 //! promised here: an [`Action::Exit`] comes once, and nothing after it.
 
 mod action;
+mod address;
 mod agents_turn;
 mod close;
 mod completion;
 mod event;
+mod handover;
 mod health;
 mod life;
 mod member;
@@ -33,6 +37,7 @@ mod operation;
 mod policy;
 mod refork;
 mod request;
+mod serving;
 mod slot;
 mod spare;
 mod start;
@@ -40,6 +45,7 @@ mod timer;
 mod view;
 
 pub use action::{Action, Notice, StartFailure};
+pub use address::{Address, Listen, Worth};
 pub use event::{CloseCause, Death, Event};
 pub use policy::{Millis, Policy};
 pub use request::{
@@ -52,6 +58,7 @@ use health::Down;
 use member::{Member, State};
 use operation::Operation;
 use refork::Window;
+use serving::Deserted;
 use slot::Slot;
 
 /// One life of an agent or worker. Given by the lifecycle, never reused.
@@ -119,6 +126,8 @@ pub struct Lifecycle {
     last_member: MemberId,
     window: Window,
     down: Option<Down>,
+    /// Addresses that every living worker has closed.
+    deserted: Vec<Deserted>,
     close: Close,
 }
 
@@ -139,6 +148,7 @@ impl Lifecycle {
             last_member: MemberId(0),
             window: Window::default(),
             down: None,
+            deserted: Vec::new(),
             close: Close::default(),
         }
     }
@@ -153,6 +163,9 @@ impl Lifecycle {
             Event::Spawned(id) => self.spawned(id, now, actions),
             Event::SpawnFailed { member, transient: _ } => self.spawn_failed(member, now, actions),
             Event::Ready(id) => self.ready(id, now, actions),
+            Event::Listens { member, listen } => self.listens(member, listen, now, actions),
+            Event::Closes { member, address } => self.closes(member, address, now),
+            Event::Leaves(id) => self.leaves(id, now, actions),
             Event::AtGate(id) => self.at_gate(id, actions),
             Event::Drained(id) => self.drained(id, now, actions),
             Event::Disconnected(id) => self.disconnected(id, now, actions),
@@ -184,7 +197,7 @@ impl Lifecycle {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Millis> {
         let timer = self.first_timer().map(|(due, _)| due);
-        [timer, self.refork_at(), self.down_at()].into_iter().flatten().min()
+        [timer, self.refork_at(), self.completes_at(), self.down_at()].into_iter().flatten().min()
     }
 
     /// Compares what this phase wants with what is there. Doing it twice does nothing more.

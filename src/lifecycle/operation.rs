@@ -13,7 +13,7 @@ use super::request::{Asked, Patience, RequestId};
 use super::completion::answer;
 use super::slot::{Place, Seat, Slot};
 use super::{
-    Action, CancelledBy, Kind, Lifecycle, MemberId, Millis, Notice, Outcome, Phase, Refusal, ReloadHow, Role,
+    Action, Address, CancelledBy, Kind, Lifecycle, MemberId, Millis, Notice, Outcome, Phase, Refusal, ReloadHow, Role,
     StartFailure, Wanted,
 };
 
@@ -35,6 +35,8 @@ pub(super) struct Operation {
     pub agent: AgentTurn,
     /// A member asked for another reload meanwhile: what it asks for may be newer than what has booted.
     pub again: Option<ReloadHow>,
+    /// Addresses of old workers that no new one has opened in its time.
+    pub given_up: Vec<Address>,
 }
 
 impl Operation {
@@ -44,7 +46,18 @@ impl Operation {
             Asked::Scale { to, patience: _ } => (true, to.saturating_sub(from), AgentTurn::Keep),
         };
         let requests = vec![request];
-        Self { asked, requests, rolling, from, wanted, replaced: 0, spares_recycled: false, agent, again: None }
+        Self {
+            asked,
+            requests,
+            rolling,
+            from,
+            wanted,
+            replaced: 0,
+            spares_recycled: false,
+            agent,
+            again: None,
+            given_up: Vec::new(),
+        }
     }
 
     pub fn is_reload(&self) -> bool {
@@ -156,8 +169,8 @@ impl Lifecycle {
         let all_nexts = |is: fn(&Member) -> bool| {
             self.slots.iter().filter(|slot| slot.stale).all(|slot| slot.next.as_ref().is_some_and(is))
         };
-        if operation.rolling || all_nexts(Member::is_ready) {
-            operation.replaced += self.seat_the_ready(drain_grace_ms, now, actions);
+        if operation.rolling || self.generation_is_complete(operation, now) {
+            self.seat_the_complete(operation, drain_grace_ms, now, actions);
         } else if all_nexts(Member::is_waiting) {
             for next in self.slots.iter_mut().filter_map(|slot| slot.next.as_mut()) {
                 next.let_in(now, actions);
@@ -177,21 +190,44 @@ impl Lifecycle {
         self.agents_turn(operation, now, actions) && !somebody_leaves
     }
 
-    /// Every new member that is ready takes its seat, and who sat there leaves. Says how many did.
-    fn seat_the_ready(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) -> u32 {
-        let (mut replaced, mut old) = (0, Vec::new());
+    /// Every new member that is ready, and has opened what is expected of it, takes its seat, and the old one leaves.
+    fn seat_the_complete(
+        &mut self,
+        operation: &mut Operation,
+        drain_grace_ms: Millis,
+        now: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        let complete = self.slots.iter().filter(|slot| slot.stale && self.is_complete(slot, operation, now));
+        let seated: Vec<MemberId> = complete.filter_map(|slot| slot.next.as_ref()).map(|next| next.id).collect();
+        self.give_up_missing(operation, &seated, actions);
+        let mut old = Vec::new();
         for slot in self.slots.iter_mut().filter(|slot| slot.stale) {
-            if let Some(next) = slot.next.take_if(|next| next.is_ready()) {
+            if let Some(next) = slot.next.take_if(|next| seated.contains(&next.id)) {
                 old.extend(slot.seat.vacate());
-                slot.seat = Seat::Taken(next);
+                slot.take_seat(next);
                 (slot.stale, slot.deaths) = (false, 0);
-                replaced += 1;
+                operation.replaced += 1;
             }
         }
+        self.retire_all(old, drain_grace_ms, now, actions);
+    }
+
+    /// Asks these to leave. What only they listened on is closed with that.
+    pub(super) fn retire_all(
+        &mut self,
+        old: Vec<Member>,
+        drain_grace_ms: Millis,
+        now: Millis,
+        actions: &mut Vec<Action>,
+    ) {
+        let some = !old.is_empty();
         for member in old {
             self.retire(member, drain_grace_ms, now, actions);
         }
-        replaced
+        if some {
+            self.give_back(actions);
+        }
     }
 
     /// Asks a member to leave whose place is taken or not wanted any more: politely if it is ready.
@@ -211,12 +247,13 @@ impl Lifecycle {
     /// The last slots go, down to as many workers as there are to be.
     pub(super) fn keep_workers(&mut self, drain_grace_ms: Millis, now: Millis, actions: &mut Vec<Action>) {
         let keep = usize::from(self.policy.agent) + self.policy.workers as usize;
-        while self.slots.len() > keep {
-            let Some(mut slot) = self.slots.pop() else { return };
-            if let Some(member) = slot.seat.vacate() {
-                self.retire(member, drain_grace_ms, now, actions);
-            }
+        let mut gone = Vec::new();
+        while self.slots.len() > keep
+            && let Some(mut slot) = self.slots.pop()
+        {
+            gone.extend(slot.seat.vacate());
         }
+        self.retire_all(gone, drain_grace_ms, now, actions);
     }
 
     /// A place has lost its member while the master runs, which had lived since `spawned_at`.

@@ -227,6 +227,7 @@ impl StartFailure {
         match *self {
             StartFailure::Died { member, death: _ }
             | StartFailure::Disconnected(member)
+            | StartFailure::Closed(member)
             | StartFailure::SpawnFailed(member)
             | StartFailure::NotReady(member) => member,
         }

@@ -1,7 +1,8 @@
 //! The places that members take, the agent's being one of them, and who is where.
 
+use super::address::Served;
 use super::member::Member;
-use super::{Lifecycle, MemberId, Millis, Role};
+use super::{Address, Lifecycle, MemberId, Millis, Role};
 
 /// A place that is kept filled while the master runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -14,6 +15,10 @@ pub(super) struct Slot {
     pub stale: bool,
     /// Who is to take the seat when its time has come: the seat goes on as it is until then.
     pub next: Option<Member>,
+    /// Where its workers serve, once one has.
+    pub serves: Option<Served>,
+    /// What its worker had opened when it was ready, or soon after: the next one is expected to open that, too.
+    pub expects: Vec<Address>,
 }
 
 /// Where somebody who has gone had been.
@@ -57,7 +62,8 @@ impl Seat {
 
 impl Slot {
     pub fn new(role: Role) -> Self {
-        Self { role, deaths: 0, seat: Seat::Empty { due: 0 }, stale: false, next: None }
+        let (seat, expects) = (Seat::Empty { due: 0 }, Vec::new());
+        Self { role, deaths: 0, seat, stale: false, next: None, serves: None, expects }
     }
 
     pub fn member(&self) -> Option<&Member> {
@@ -76,9 +82,40 @@ impl Slot {
         self.member().is_some_and(Member::is_ready)
     }
 
+    pub fn next_is_ready(&self) -> bool {
+        self.next.as_ref().is_some_and(Member::is_ready)
+    }
+
     /// Is somebody ready here, in the seat or behind it?
     pub fn serves(&self) -> bool {
         self.members().any(Member::is_ready)
+    }
+
+    /// A new worker has the seat, and what it has opened is what its slot expects from now on.
+    pub fn take_seat(&mut self, member: Member) {
+        self.expects = member.listens.addresses().collect();
+        self.seat = Seat::Taken(member);
+        self.expect();
+    }
+
+    /// Notes where the worker in the seat serves, and what it has opened in the time that it has for that.
+    pub fn expect(&mut self) {
+        let Seat::Taken(member) = &self.seat else { return };
+        self.serves = member.listens.serves.or(self.serves);
+        if !member.listens.settled {
+            let new = member.listens.addresses().filter(|address| !self.expects.contains(address));
+            let new: Vec<Address> = new.collect();
+            self.expects.extend(new);
+        }
+    }
+
+    /// Is a worker due here: a refork, a successor that boots, or one that opens its addresses one after the other?
+    pub fn is_due(&self) -> bool {
+        match &self.seat {
+            Seat::Empty { due: _ } => true,
+            Seat::Taken(member) => !(member.is_ready() && member.listens.settled),
+            Seat::Closed => false,
+        }
     }
 
     fn holds(&self, id: MemberId) -> bool {

@@ -32,6 +32,8 @@ impl Lifecycle {
             | State::Waiting
             | State::Entering { until: _ }
             | State::Ready
+            | State::Away { until: _ }
+            | State::Lingering { until: _ }
             | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }
@@ -54,6 +56,8 @@ impl Lifecycle {
                 | State::Waiting
                 | State::Entering { until: _ }
                 | State::Ready
+                | State::Away { until: _ }
+                | State::Lingering { until: _ }
                 | State::Disconnected { until: _ }
                 | State::Draining { until: _ }
                 | State::Terminated { until: _ }

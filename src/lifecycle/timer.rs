@@ -2,9 +2,10 @@
 //! so none can be forgotten, and none can go off for something that is over.
 
 use super::member::{Member, State};
+use super::serving::Deserted;
 use super::slot::Seat;
 use super::start::AGENT_SLOW_MS;
-use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure};
+use super::{Action, Address, Lifecycle, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
 /// What is to happen at a deadline. Reforks, and who is missing for long, are none of these:
 /// [`Lifecycle::settle`] finds them by comparing.
@@ -14,7 +15,17 @@ pub(super) enum Timer {
     AgentSlow(MemberId),
     /// The member should have been ready by now: the start or the operation fails, or it is ended and tried again.
     BootGrace(MemberId),
-    /// The disconnected member should have ended by itself: the start or the operation fails, or it gets TERM.
+    /// What the worker listens at is the best that came: it is ready.
+    Decision(MemberId),
+    /// The worker has closed the address that it serves and not listened there again: another takes its place.
+    Away(MemberId),
+    /// The worker has been ready for a while: what it has not opened by now is not expected of it.
+    Settled(MemberId),
+    /// The worker listens elsewhere than where the application serves: tell it.
+    Elsewhere(MemberId),
+    /// No worker has opened this address since all that live have closed it.
+    Deserted(Address),
+    /// The disconnected or lingering member should have ended by itself: the start or the operation fails, or it gets TERM.
     Linger(MemberId),
     /// The polite part of its leave is over for this member: TERM.
     DrainGrace(MemberId),
@@ -30,19 +41,62 @@ impl Lifecycle {
     /// The earliest deadline. A scan of all: there are few members, and nothing to keep in step.
     pub(super) fn first_timer(&self) -> Option<(Millis, Timer)> {
         let members = self.lives().filter_map(|member| self.member_timer(member));
-        members.chain(self.strays_timer()).min_by_key(|&(due, _)| due)
+        let servers = self.lives().filter_map(|member| self.server_timer(member));
+        let others = servers.chain(self.deserted_timer()).chain(self.strays_timer());
+        members.chain(others).min_by_key(|&(due, _)| due)
+    }
+
+    fn is_closing(&self) -> bool {
+        match self.phase {
+            Phase::New | Phase::Starting | Phase::Running => false,
+            Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => true,
+        }
+    }
+
+    /// What is to happen because of where a worker listens.
+    fn server_timer(&self, member: &Member) -> Option<(Millis, Timer)> {
+        if self.is_closing() {
+            return None;
+        }
+        let id = member.id;
+        let elsewhere = || self.elsewhere(member).map(|(due, _)| (due, Timer::Elsewhere(id)));
+        match member.state {
+            State::Booting { slow_told: _ } | State::Entering { until: _ } => {
+                let decision = self.decision(member).map(|(due, _)| (due, Timer::Decision(id)));
+                decision.into_iter().chain(elsewhere()).min_by_key(|&(due, _)| due)
+            }
+            State::Ready => {
+                let settles_at = member.listens.settles_at().filter(|_| self.settling_matters(member));
+                let settled = settles_at.map(|due| (due, Timer::Settled(id)));
+                let lacks_service = self.lacks_service_until(member).map(|due| (due, Timer::BootGrace(id)));
+                settled.into_iter().chain(elsewhere()).chain(lacks_service).min_by_key(|&(due, _)| due)
+            }
+            State::Away { until } => Some((until, Timer::Away(id))),
+            State::Spawning
+            | State::Waiting
+            | State::Lingering { until: _ }
+            | State::Disconnected { until: _ }
+            | State::Draining { until: _ }
+            | State::Terminated { until: _ }
+            | State::Killed { until: _ } => None,
+        }
+    }
+
+    fn deserted_timer(&self) -> Option<(Millis, Timer)> {
+        let open = self.deserted.iter().filter(|_| self.phase == Phase::Running);
+        let timer = |one: &Deserted| (one.due(self.policy.boot_grace_ms), Timer::Deserted(one.address));
+        open.map(timer).min_by_key(|&(due, _)| due)
     }
 
     fn member_timer(&self, member: &Member) -> Option<(Millis, Timer)> {
-        let id = member.id;
-        let closing = match self.phase {
-            Phase::New | Phase::Starting | Phase::Running => false,
-            Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => true,
-        };
+        let (id, closing) = (member.id, self.is_closing());
         match member.state {
-            State::Spawning | State::Waiting | State::Ready => None,
+            State::Spawning | State::Waiting | State::Ready | State::Away { until: _ } => None,
             // The close decides by its own deadlines: the agent may be in these states while the workers go.
-            State::Booting { slow_told: _ } | State::Entering { until: _ } | State::Disconnected { until: _ }
+            State::Booting { slow_told: _ }
+            | State::Entering { until: _ }
+            | State::Lingering { until: _ }
+            | State::Disconnected { until: _ }
                 if closing =>
             {
                 None
@@ -57,7 +111,7 @@ impl Lifecycle {
                     Some((boot, Timer::BootGrace(id)))
                 }
             }
-            State::Disconnected { until } => Some((until, Timer::Linger(id))),
+            State::Lingering { until } | State::Disconnected { until } => Some((until, Timer::Linger(id))),
             State::Draining { until } => Some((until, Timer::DrainGrace(id))),
             State::Terminated { until } => Some((until, Timer::KillGrace(id))),
             State::Killed { until } => closing.then_some((until, Timer::Unkillable(id))),
@@ -97,6 +151,11 @@ impl Lifecycle {
                 actions.push(Action::Notice(Notice::BootGraceOver(id)));
                 self.terminate(id, now, actions);
             }
+            Timer::Decision(id) => self.decide(id, now, actions),
+            Timer::Away(id) => self.stays_away(id, now, actions),
+            Timer::Settled(id) => self.settles(id, actions),
+            Timer::Elsewhere(id) => self.note_elsewhere(id, actions),
+            Timer::Deserted(address) => self.desert(address, actions),
             Timer::Linger(id) => {
                 if self.phase == Phase::Starting {
                     return self.fail_start(StartFailure::Disconnected(id), now, actions);

@@ -93,7 +93,9 @@ impl Lifecycle {
             State::Spawning | State::Booting { slow_told: _ } | State::Entering { until: _ } => Standing::Booting,
             State::Waiting => Standing::Waiting,
             State::Ready => Standing::Ready,
-            State::Disconnected { until: _ }
+            State::Away { until: _ }
+            | State::Lingering { until: _ }
+            | State::Disconnected { until: _ }
             | State::Draining { until: _ }
             | State::Terminated { until: _ }
             | State::Killed { until: _ } => Standing::Leaving,

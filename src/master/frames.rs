@@ -1,18 +1,18 @@
 //! What members and the parent say: cluster requests go to the listeners, readiness to the lifecycle, messages onwards.
 
 use crate::app;
-use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, Listening, PreloadWord, QueryServer, Rubbish};
+use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, PreloadWord, QueryServer, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
 use crate::ipc::report::{self, Report, Word};
-use crate::lifecycle::{CloseCause, Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage, Standing};
+use crate::lifecycle::{CloseCause, Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage};
 use crate::messenger::{self, Receiver, Route, Sender};
 use crate::sys::clock;
 use crate::sys::signals::SIGTERM;
 
 use super::channel::Channel;
 use super::listeners::Outcome;
-use super::notices::{Level, Often};
+use super::notices::Often;
 use super::{Carried, Master, words};
 
 /// What only the master says to the parent: a member that sends it is not believed.
@@ -90,12 +90,8 @@ impl Master {
             ClusterFrame::Online | ClusterFrame::OtherReply => {}
             ClusterFrame::QueryServer(query) => self.take_query(from, query),
             ClusterFrame::Listening(listening) => self.take_listening(from, listening),
-            ClusterFrame::Close { key, .. } => listeners.leave(from, key, &self.poll),
-            ClusterFrame::ExitedAfterDisconnect { seq } => {
-                listeners.leave_dispatch(from);
-                members.leaves_by_itself(from);
-                members.push(from, outbound::plain_reply(listeners.next_seq(), *seq));
-            }
+            ClusterFrame::Close { key, .. } => self.take_close(from, key),
+            ClusterFrame::ExitedAfterDisconnect { seq } => self.take_farewell(from, *seq),
             ClusterFrame::Accepted { ack, accepted } => {
                 let outcome = listeners.answered(*ack, *accepted, members, &self.poll, now);
                 self.note(outcome);
@@ -137,72 +133,6 @@ impl Master {
         self.note(outcome);
     }
 
-    /// A worker's server listens: on the address it is to serve, that makes it ready.
-    fn take_listening(&mut self, from: MemberId, listening: &Listening) {
-        if self.learn_address(listening) {
-            let Carried { options, real_port, runtime, gate, .. } = &mut self.carried;
-            if app::ready_by_listening(options, runtime.sticky_worker_port.or(real_port.port), listening) {
-                gate.serves(listening);
-                self.ready(from);
-            }
-        } else if !self.carried.lifecycle.is_ready(from) && self.seen.other_addresses.len() < 8 {
-            let Carried { options, real_port, .. } = &self.carried;
-            self.seen.other_addresses.push(app::address(options, real_port.protocol.as_deref(), listening));
-        }
-    }
-
-    /// Is it there that the application serves? Then its address is known from now on.
-    fn learn_address(&mut self, listening: &Listening) -> bool {
-        let Carried { options, real_port, runtime, record, .. } = &mut self.carried;
-        let expected = runtime.sticky_worker_port.or(real_port.port);
-        let serves = app::serves(options, expected, listening);
-        if serves {
-            let shown = match runtime.sticky_worker_port {
-                Some(_) => app::masters_own(real_port.port.or(options.port), listening),
-                None => listening.clone(),
-            };
-            record.address.get_or_insert_with(|| app::address(options, real_port.protocol.as_deref(), &shown));
-        }
-        serves
-    }
-
-    /// A member is ready; only the first sign counts.
-    fn ready(&mut self, member: MemberId) {
-        match self.carried.lifecycle.standing(member) {
-            Some(Standing::Booting | Standing::Waiting) => {}
-            Some(Standing::Ready | Standing::Leaving) | None => return,
-        }
-        if self.carried.gate.withholds(member) {
-            // It asks to serve and may not yet: that it listens there once it may is the sign that counts.
-            return;
-        }
-        if let Some(one) = self.carried.members.get(member) {
-            let took = clock::monotonic_ms().saturating_sub(one.spawned_ms);
-            let Carried { options, real_port, lifecycle, .. } = &self.carried;
-            let place = match real_port.port.or(options.port).filter(|_| one.is_worker() && options.is_egg()) {
-                Some(port) => words::at_port(port, lifecycle, member),
-                None => String::new(),
-            };
-            self.notices.write(Level::Info, &format!("{} started{place} ({took}ms)", words::in_log(one)));
-        }
-        self.announce_ready_member(member);
-        self.tell(Event::Ready(member));
-        self.join_sticky(member);
-        self.report_progress();
-        if self.carried.lifecycle.waiting_for().next().is_none() {
-            self.carried.listeners.give_back(&self.poll);
-        }
-    }
-
-    /// A ready worker gets the clients of its slot, where clients keep their workers.
-    fn join_sticky(&mut self, member: MemberId) {
-        let Carried { listeners, members, .. } = &mut self.carried;
-        if let Some(Role::Worker { slot, .. }) = members.get(member).map(|one| one.role) {
-            let outcome = listeners.join_sticky(slot, member, members, &self.poll, clock::monotonic_ms());
-            self.note(outcome);
-        }
-    }
-
     fn take_message(&mut self, from: MemberId, envelope: &Envelope<'_>) {
         let Some(role) = self.carried.members.get(from).map(|one| one.role) else { return };
         let sender = match role {
@@ -232,7 +162,7 @@ impl Master {
         if app::ready_by_message(&self.carried.options, role, action) {
             // Its own word may come before Node's of the same server; where it listens without asking, that never comes.
             if let Some(listening) = inbound::listens_at(envelope) {
-                self.learn_address(&listening);
+                self.learn_address_it_says(&listening);
             }
             self.ready(from);
             return true;

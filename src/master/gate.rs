@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::app;
+use crate::app::served;
 use crate::ipc::inbound::{Listening, QueryServer};
-use crate::lifecycle::{Event, MemberId};
+use crate::lifecycle::{Address, Event, MemberId};
 use crate::sys::clock;
 
 use super::{Carried, Master};
@@ -23,13 +23,13 @@ type Held = (QueryServer<'static>, Option<Box<RawValue>>);
 pub struct Gate {
     held: BTreeMap<MemberId, Vec<Held>>,
     /// Where the first worker of all began to serve: it tells where the others will, when the options do not.
-    served: Option<Listening>,
+    served: Option<Address>,
 }
 
 impl Gate {
-    /// A worker became ready by listening there.
-    pub fn serves(&mut self, listening: &Listening) {
-        self.served.get_or_insert_with(|| listening.clone());
+    /// A worker that is ready listens there.
+    pub fn serves(&mut self, address: Address) {
+        self.served.get_or_insert(address);
     }
 
     /// Does a question of this member wait for its answer?
@@ -46,7 +46,7 @@ impl Gate {
 impl Master {
     /// Is this question one that has to wait? Then it is kept, and the lifecycle is told.
     pub(super) fn hold(&mut self, from: MemberId, query: &QueryServer<'_>) -> bool {
-        let Carried { options, real_port, runtime, lifecycle, gate, .. } = &mut self.carried;
+        let Carried { options, real_port, runtime, lifecycle, listeners, gate, .. } = &mut self.carried;
         let expected = runtime.sticky_worker_port.or(real_port.port);
         let asked = Listening {
             seq: query.seq,
@@ -54,7 +54,8 @@ impl Master {
             port: query.port,
             address_type: query.address_type,
         };
-        if !lifecycle.is_held(from) || !app::is_to_serve(options, expected, gate.served.as_ref(), &asked) {
+        let as_before = gate.served.is_some() && listeners.asked_before(query) == gate.served;
+        if !lifecycle.is_held(from) || !served::is_to_serve(options, expected, as_before, &asked) {
             return false;
         }
         let held = gate.held.entry(from).or_default();

@@ -4,10 +4,10 @@
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
 //! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
-//! * [`announce`] is what the master says in Egg's words.
+//! * [`readiness`] is who serves and who has ceased to; [`announce`] what the master says of it in Egg's words.
 //! * [`logging`] is the pipes that members print into, and the logger.
 //! * [`short`] is what there is too little of for now: buffers, memory, descriptors.
-//! * [`notices`] is the log, [`words`] what it says, [`start_up`] what stands before the first turn.
+//! * [`notices`] is the log, [`words`] and [`places`] what it says, [`start_up`] what stands before the first turn.
 
 mod announce;
 mod channel;
@@ -22,7 +22,9 @@ mod notices;
 mod operations;
 mod outcomes;
 mod perform;
+mod places;
 mod poll;
+mod readiness;
 mod short;
 mod start_up;
 mod words;

@@ -158,7 +158,11 @@ pub fn not_up(failure: StartFailure, members: &Members, seen: &Evidence) -> Stri
         StartFailure::SpawnFailed(_) => {
             seen.spawn_error.clone().unwrap_or_else(|| "a member could not be spawned".to_owned())
         }
-        StartFailure::NotReady(_) => format!("{who} did not get ready within the boot timeout"),
+        StartFailure::Closed(_) => format!("{who} closed the address that it serves before it had a seat"),
+        StartFailure::NotReady(member) => match seen.elsewhere.get(&member) {
+            Some(line) => format!("{who} did not get ready within the boot timeout: {line}"),
+            None => format!("{who} did not get ready within the boot timeout"),
+        },
     }
 }
 

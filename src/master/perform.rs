@@ -15,7 +15,7 @@ use crate::sys::{clock, crossing, signals, spawn};
 use super::channel::Channel;
 use super::members::Member;
 use super::notices::Level;
-use super::{Carried, Master, words};
+use super::{Carried, Master, places, words};
 
 impl Master {
     pub(super) fn perform(&mut self, action: Action) {
@@ -24,6 +24,7 @@ impl Master {
             Action::AdoptOptions(request) => self.adopt_options(request),
             Action::RestoreOptions => self.restore_options(),
             Action::Answer { request, outcome } => self.answer_request(request, outcome),
+            Action::Welcome { member, address } => self.welcome(member, address),
             Action::OpenGate(member) => self.open_gate(member),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
             Action::Drain(member) => self.ask_to_leave(member),
@@ -34,6 +35,10 @@ impl Master {
                 self.signal(member, SIGKILL);
             }
             Action::CloseListeners => self.close_listeners(),
+            Action::GiveBack => {
+                let Carried { listeners, lifecycle, .. } = &mut self.carried;
+                listeners.give_back(&self.poll, |address| lifecycle.keeps(address));
+            }
             Action::EndStrays { kill } => self.end_strays(kill),
             Action::AnnounceReady => self.announce_ready(),
             Action::AnnounceFailure(failure) => self.announce_failure(failure),
@@ -236,8 +241,16 @@ impl Master {
         if let Notice::Done(_) = notice {
             self.carried.options.workers = self.carried.lifecycle.workers();
         }
-        let (level, text) = words::notice(notice, &self.carried.members, &self.carried.options);
-        self.notices.write_named(level, words::error_name(notice, &self.carried.members), &text);
+        let Carried { members, options, .. } = &self.carried;
+        let about_places = places::notice(notice, &self.carried);
+        let (level, text) = about_places.unwrap_or_else(|| words::notice(notice, members, options));
+        if let Notice::ListensElsewhere { member, .. } = *notice {
+            self.seen.elsewhere.insert(member, text.clone());
+        }
+        self.notices.write_named(level, words::error_name(notice, members), &text);
+        if matches!(notice, Notice::LeftAddress(_)) {
+            self.announce(Happening::WorkerLeaves);
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the master says about its members and about a start, in words: for the log, the parent and the foreground.
 
+use std::collections::BTreeMap;
+
 use crate::app;
 use crate::ipc::report::Failed;
 use crate::lifecycle::{CancelledBy, Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
@@ -19,6 +21,8 @@ pub struct Evidence {
     pub spawn_error: Option<String>,
     /// Where workers listen that are not the address they are to serve.
     pub other_addresses: Vec<String>,
+    /// The lines of the log that say so of workers that have listened elsewhere for long.
+    pub elsewhere: BTreeMap<MemberId, String>,
 }
 
 /// `agent_worker#1:42` or `app_worker#2:43`, as Egg's log has it.
@@ -95,6 +99,10 @@ pub fn start_failure(failure: StartFailure, members: &Members, options: &Options
         }
         StartFailure::Disconnected(member) => {
             (format!("{} closed its channel before it was ready", for_people(member, members)), None)
+        }
+        StartFailure::Closed(member) => {
+            let who = for_people(member, members);
+            (format!("{who} closed the address that it serves before everything was ready"), None)
         }
         StartFailure::SpawnFailed(_) => {
             let why = seen.spawn_error.clone().unwrap_or_else(|| "a member could not be spawned".to_owned());
@@ -193,6 +201,10 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
             (Level::Info, format!("{} becomes {}", log(*spare), app::name_of(*role)))
         }
         Notice::Done(outcome) => done(*outcome, members),
+        // `places` has the words of these.
+        Notice::LeftAddress(_) | Notice::Deserted(_) | Notice::ListensElsewhere { .. } | Notice::NotOpened { .. } => {
+            (Level::Warn, format!("{notice:?}"))
+        }
         Notice::Killed(member) => (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member))),
     }
 }

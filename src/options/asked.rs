@@ -57,20 +57,28 @@ impl Asked<'_> {
 
     /// The port. `$PORT` comes before `eggScriptsConfig` in egg-scripts 3, and after it in @eggjs/scripts 4.
     pub fn port(&self, family: Option<Family>) -> Result<Option<u16>, Failure> {
-        let typed = Found::flag("--port", self.flags.port.as_ref());
-        let found = if family == Some(Family::Four) {
-            self.around.first(self.typed_or_set(typed, Settings::number, "port")?, "PORT")?
-        } else {
-            self.typed_or_set(self.around.first(typed, "PORT")?, Settings::number, "port")?
-        };
-        let Some(found) = found else { return Ok(None) };
+        let Some(found) = self.port_as_found(family)? else { return Ok(None) };
         match found.number("port", 1, u64::from(u16::MAX)) {
             Ok(port) => Ok(u16::try_from(port).ok()),
             // egg-scripts takes 0 for "none given", others for "any free port": ask.
             Err(failure) if found.text == "0" => {
-                Err(failure.hint("without `--port` and `$PORT` the port is the first that the application listens on"))
+                Err(failure.hint("without `--port` and `$PORT` it is the port that the application listens on"))
             }
             Err(failure) => Err(failure),
+        }
+    }
+
+    /// Where the port came from, in words; none when nothing names one.
+    pub fn port_from(&self, family: Option<Family>) -> Result<Option<String>, Failure> {
+        Ok(self.port_as_found(family)?.map(|found| found.source.to_string()))
+    }
+
+    fn port_as_found(&self, family: Option<Family>) -> Result<Option<Found>, Failure> {
+        let typed = Found::flag("--port", self.flags.port.as_ref());
+        if family == Some(Family::Four) {
+            self.around.first(self.typed_or_set(typed, Settings::number, "port")?, "PORT")
+        } else {
+            self.typed_or_set(self.around.first(typed, "PORT")?, Settings::number, "port")
         }
     }
 

@@ -75,7 +75,7 @@ pub struct StartFlags {
     #[arg(long, short = 'c', visible_alias = "cluster", value_name = "N", allow_negative_numbers = true)]
     pub workers: Option<String>,
 
-    /// Port the application serves [default: $PORT, else the first it listens on]
+    /// Port the application serves [default: $PORT, else the first that other machines can reach]
     #[arg(long, short, allow_negative_numbers = true)]
     pub port: Option<String>,
 

@@ -158,8 +158,10 @@ pub struct Options {
     pub application: Application,
     /// How many workers: 1 to [`MOST_WORKERS`].
     pub workers: u32,
-    /// The port the application serves; `None`: the first it listens on.
+    /// The port the application serves; `None`: the first at which other machines reach it, else where it listens.
     pub port: Option<u16>,
+    /// Where the port came from, in words.
+    pub port_from: Option<String>,
     /// How connections find their workers.
     pub dispatch: DispatchPolicy,
     /// `$HOST`: in the address that is shown, nowhere else.

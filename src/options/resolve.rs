@@ -67,6 +67,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         application,
         workers,
         port,
+        port_from: asked.port_from(family)?,
         dispatch: asked.dispatch()?,
         host: asked.host(),
         spares: asked.spares()?,

@@ -113,6 +113,7 @@ pub fn resolve_start_cluster(
     };
     let (workers, env, serving) = (asked.workers()?, asked.env()?, Serving::of(&asked, &place.base_dir)?);
     let port = asked.port(Some(framework.family))?.or(serving.default_port());
+    let port_from = asked.port_from(Some(framework.family))?;
     let application = EggOptions {
         base_dir: &place.base_dir,
         title: &title,
@@ -140,6 +141,7 @@ pub fn resolve_start_cluster(
         application,
         workers,
         port,
+        port_from,
         dispatch: asked.dispatch()?,
         host: asked.host(),
         daemon: false,

@@ -12,7 +12,7 @@ pub const PHASES: [Phase; 7] = [
     Phase::Ended,
 ];
 
-const COLUMNS: [&str; 15] = [
+const COLUMNS: [&str; 18] = [
     "Begin",
     "Spawned",
     "SpawnFail",
@@ -27,26 +27,29 @@ const COLUMNS: [&str; 15] = [
     "Scale",
     "Replace",
     "Cancel",
+    "Listens",
+    "Closes",
+    "Leaves",
     "(time)",
 ];
 
 /// What can happen (`x`) in which phase, in the order of [`COLUMNS`]. What cannot (`.`) is told all the same, as a lie or too
 /// late, and must change nothing. `(time)` is a call of `handle_timeout` that had something to do.
 const POSSIBLE: [(&str, &str); 7] = [
-    ("New", "x.......x.xxxx."),
-    ("Starting", ".xxx.xx.x.xxxxx"),
-    ("Running", ".xxxxxxxxxxxxxx"),
-    ("ClosingWorkers", "...xxxx.x.xxxxx"),
-    ("ClosingAgent", "...xxxx.x.xxxxx"),
-    ("ClosingStrays", ".......xx.xxxxx"),
-    ("Ended", ".......xx.xxxx."),
+    ("New", "x.......x.xxxx...."),
+    ("Starting", ".xxx.xx.x.xxxxxxxx"),
+    ("Running", ".xxxxxxxxxxxxxxxxx"),
+    ("ClosingWorkers", "...xxxx.x.xxxxxxxx"),
+    ("ClosingAgent", "...xxxx.x.xxxx...x"),
+    ("ClosingStrays", ".......xx.xxxx...x"),
+    ("Ended", ".......xx.xxxx...."),
 ];
 
 /// Counts by phase and event, of what really happened and of what was only claimed.
 #[derive(Default)]
 pub struct Coverage {
-    real: [[u64; 15]; 7],
-    claimed: [[u64; 15]; 7],
+    real: [[u64; 18]; 7],
+    claimed: [[u64; 18]; 7],
 }
 
 fn column(event: Option<Event>) -> usize {
@@ -65,7 +68,10 @@ fn column(event: Option<Event>) -> usize {
         Some(Event::Scale { .. }) => 11,
         Some(Event::Replace { .. }) => 12,
         Some(Event::Cancel { .. }) => 13,
-        None => 14,
+        Some(Event::Listens { .. }) => 14,
+        Some(Event::Closes { .. }) => 15,
+        Some(Event::Leaves(_)) => 16,
+        None => 17,
     }
 }
 
@@ -111,7 +117,7 @@ impl Coverage {
                 match mark {
                     'x' if real == 0 => gaps.push(format!("{name} never met {event}")),
                     '.' if real > 0 => gaps.push(format!("{name} met {event}, which the table calls impossible")),
-                    '.' if claimed == 0 && column < 14 => gaps.push(format!("{name} was never told {event} falsely")),
+                    '.' if claimed == 0 && column < 17 => gaps.push(format!("{name} was never told {event} falsely")),
                     _ => {}
                 }
             }

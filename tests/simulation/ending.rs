@@ -86,12 +86,14 @@ impl World {
             (!stubborn).then_some(Move::Drain(process.id))
         } else if process.open && self.lifecycle.is_held(process.id) {
             (!process.at_gate).then_some(if self.passes_gate {
-                Move::Ready(process.id)
+                self.becomes_ready(process)
             } else {
                 Move::AtGate(process.id)
             })
         } else if process.open && !process.ready {
-            Some(Move::Ready(process.id))
+            Some(self.becomes_ready(process))
+        } else if process.has_left {
+            (!stubborn).then_some(Move::Die(process.id, Death::Code(0), 0))
         } else {
             None
         }

@@ -82,6 +82,7 @@ struct Case {
     asks: Asks,
     spares: u32,
     passes_gate: bool,
+    servers: bool,
 }
 
 /// What may be asked for.
@@ -105,11 +106,12 @@ impl Case {
     /// Wide worlds are walked a move or two less deep, but for the long form.
     fn depth(&self) -> u32 {
         let long = std::env::var("EGGCTL_LONG").is_ok_and(|long| long == "1");
-        let less = match (self.asks, self.workers == 2 && self.refork) {
-            (Asks::Two(..), _) | (Asks::One(_), true) => 2,
-            (Asks::One(_), false) | (Asks::Nothing, true) => 1,
-            (Asks::Nothing, false) => 0,
-        };
+        let less = u32::from(self.servers)
+            + match (self.asks, self.workers == 2 && self.refork) {
+                (Asks::Two(..), _) | (Asks::One(_), true) => 2,
+                (Asks::One(_), false) | (Asks::Nothing, true) => 1,
+                (Asks::Nothing, false) => 0,
+            };
         if long { DEPTH } else { DEPTH - less }
     }
 }
@@ -125,7 +127,16 @@ fn cases() -> Vec<Case> {
         (1, Start::Nothing),
     ] {
         for (agent, refork) in [(true, true), (true, false), (false, true), (false, false)] {
-            cases.push(Case { workers, agent, refork, start, asks: Asks::Nothing, spares: 0, passes_gate: false });
+            cases.push(Case {
+                workers,
+                agent,
+                refork,
+                start,
+                asks: Asks::Nothing,
+                spares: 0,
+                passes_gate: false,
+                servers: false,
+            });
         }
     }
     cases
@@ -144,6 +155,7 @@ fn operations() -> Vec<Case> {
         asks: Asks::One(ask),
         spares: 0,
         passes_gate: false,
+        servers: false,
     };
     let scales = [Ask::Scale(Wanted::More(1)), Ask::Scale(Wanted::Fewer(1))];
     let mut cases = vec![
@@ -171,15 +183,42 @@ fn operations() -> Vec<Case> {
     cases
 }
 
+/// Workers whose servers close and listen again, and that say that they leave.
+fn servers() -> Vec<Case> {
+    let how = ReloadHow { patience: PATIENCE, ..ReloadHow::default() };
+    let plain = |workers, start, asks| Case {
+        workers,
+        agent: false,
+        refork: true,
+        start,
+        asks,
+        spares: 0,
+        passes_gate: false,
+        servers: true,
+    };
+    let reload = |rolling| Asks::One(Ask::Reload(ReloadHow { rolling, ..how }));
+    vec![
+        plain(2, Start::FullStrength, Asks::Nothing),
+        plain(1, Start::FullStrength, reload(false)),
+        plain(1, Start::FullStrength, reload(true)),
+        plain(2, Start::Nothing, Asks::Nothing),
+        Case { spares: 1, ..plain(1, Start::FullStrength, Asks::Nothing) },
+        Case { refork: false, ..plain(1, Start::FullStrength, Asks::Nothing) },
+        Case { agent: true, ..plain(1, Start::FullStrength, Asks::Nothing) },
+    ]
+}
+
 fn explore(case: Case, coverage: &mut Coverage) {
     let began = Instant::now();
     let policy = Policy { spares: case.spares, ..policy(case.agent, case.workers, case.refork) };
     let mut world = match case.start {
         Start::Nothing => World::new(policy),
         Start::FullStrength | Start::WithStray => {
-            World::running(policy, coverage).expect("a start without faults works")
+            let running = if case.servers { World::serving_at } else { World::running };
+            running(policy, coverage).expect("a start without faults works")
         }
     };
+    world.has_servers = case.servers;
     world.strays = u32::from(matches!(case.start, Start::WithStray));
     world.asks = match case.asks {
         Asks::Nothing => [].into(),
@@ -195,7 +234,7 @@ fn explore(case: Case, coverage: &mut Coverage) {
 #[test]
 fn every_order_of_events_keeps_every_invariant() {
     let (cases, next, coverage) =
-        ([cases(), operations()].concat(), AtomicUsize::new(0), Mutex::new(Coverage::default()));
+        ([cases(), operations(), servers()].concat(), AtomicUsize::new(0), Mutex::new(Coverage::default()));
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     std::thread::scope(|scope| {
         for _ in 0..threads {

@@ -7,9 +7,7 @@ use super::world::{Process, Verdict, World};
 impl World {
     /// How many agents and workers serve, in their seats or, let in by an operation, about to take them.
     pub fn serving(&self) -> (usize, usize) {
-        let serves = |process: &&Process| {
-            process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain
-        };
+        let serves = |process: &&Process| process.serves() && process.termed_at.is_none() && !process.asked_to_drain;
         let (agents, workers): (Vec<_>, Vec<_>) =
             self.processes.iter().filter(serves).partition(|process| process.role == Role::Agent);
         (agents.len(), workers.len())

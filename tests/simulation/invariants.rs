@@ -25,7 +25,10 @@
 //! 15. Every request is answered, once, and truly; after an operation there are as many workers as wanted.
 //! 16. What members are spawned with is what a reload has brought from its beginning on, and what was in force before it once
 //!     it has failed or been cancelled without having put a member in place.
-//! 17. A close ends within its graces; once faults stop, full strength returns (`ending`).
+//! 17. A worker that closes the address which it serves is not ready from then on. It loses its place a second later, unless it
+//!     listens there again, and immediately when it says that it leaves (`servers`).
+//! 18. The served socket is kept while a worker for it is due, but for a boot timeout after all that live have closed it.
+//! 19. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
 use eggctl::lifecycle::{Action, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
@@ -69,6 +72,12 @@ impl World {
             }
             Action::AdoptOptions(_) => self.judge_adopt(),
             Action::RestoreOptions => self.judge_restore(),
+            Action::Welcome { member, .. } => {
+                let process = self.living(*member, action)?;
+                must!(process.listens && !process.ready, "{action:?} for {process:?}");
+                Ok(())
+            }
+            Action::GiveBack => Ok(()),
             Action::OpenGate(id) => self.judge_open_gate(*id),
             Action::Answer { request, outcome } => self.judge_answer(*request, *outcome),
             Action::Kill(id) => self.judge_kill(*id),
@@ -217,6 +226,7 @@ impl World {
             StartFailure::Disconnected(member) => {
                 must!(self.process(member).is_some_and(|process| !process.open), "untrue: {failure:?}");
             }
+            StartFailure::Closed(member) => must!(self.stayed_away(member), "untrue or not in time: {failure:?}"),
             StartFailure::NotReady(member) => {
                 must!(self.boots_since(member, self.policy.boot_grace_ms), "untrue or not in time: {failure:?}");
             }
@@ -241,6 +251,9 @@ impl World {
                 let so = self.process(*id).is_some_and(|process| process.at_gate && !process.let_in);
                 must!(running && so, "untrue: {notice:?}");
             }
+            Notice::LeftAddress(id) => self.judge_left_address(*id)?,
+            Notice::Deserted(_) => self.judge_deserted()?,
+            Notice::ListensElsewhere { .. } | Notice::NotOpened { .. } => return Err(format!("untrue: {notice:?}")),
             Notice::Left(id) => {
                 let so = self.judge.last_exit.is_some_and(|(last, _)| last == *id);
                 must!(running && so && !self.judge.is_holder(*id), "untrue: {notice:?}");
@@ -342,6 +355,7 @@ impl World {
             self.judge_process(process, phase)?;
         }
         self.judge_operations()?;
+        self.judge_servers()?;
         let expected = |account: &&Account| matches!(account.role, Role::Agent) || self.is_wanted(account.role);
         let holders = self.judge.seats().filter(expected).filter_map(|account| account.holder);
         let ready = holders.filter(|holder| self.lifecycle.is_ready(holder.0)).count();
@@ -366,7 +380,7 @@ impl World {
     /// How many agents and workers are ready in their seats.
     pub fn ready(&self) -> (usize, usize) {
         let ready = self.processes.iter().filter(|process| {
-            let serves = process.ready && process.open && process.termed_at.is_none() && !process.asked_to_drain;
+            let serves = process.serves() && process.termed_at.is_none() && !process.asked_to_drain;
             serves && self.judge.seats().any(|seat| seat.holder.is_some_and(|it| it.0 == process.id))
         });
         let (agents, workers): (Vec<_>, Vec<_>) = ready.partition(|process| process.role == Role::Agent);
@@ -375,7 +389,7 @@ impl World {
 
     fn judge_process(&self, process: &Process, phase: Phase) -> Verdict {
         let untouched = process.termed_at.is_none() && !process.asked_to_drain;
-        let ready = process.ready && process.open && untouched;
+        let ready = process.serves() && untouched;
         must!(self.lifecycle.is_ready(process.id) == ready, "is_ready is wrong for {process:?}");
         must!(!ready || !matches!(process.role, Role::Spare { .. }), "a spare serves: {process:?}");
         // While running, a killed member is waited for as long as it takes.

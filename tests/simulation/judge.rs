@@ -111,6 +111,18 @@ impl Judge {
         }
     }
 
+    /// A worker lost its seat because it left the address that it serves.
+    pub fn saw_leave(&mut self, id: MemberId, now: Millis) {
+        self.lost(id, now, true);
+    }
+
+    /// A new member does not serve any more.
+    pub fn saw_next_leave(&mut self, id: MemberId) {
+        for next in self.operations.op.iter_mut().flat_map(|op| &mut op.nexts).filter(|next| next.id == id) {
+            next.ready = false;
+        }
+    }
+
     pub fn saw_exit(&mut self, id: MemberId, death: Death, now: Millis, _processes: &[Process]) {
         self.last_exit = Some((id, death));
         let agent = self.accounts.iter_mut().find(|account| account.role == Role::Agent && is_held_by(account, id));

@@ -1,6 +1,6 @@
 //! Events that are late or untrue: they must change nothing.
 
-use eggctl::lifecycle::{Death, Event, Lifecycle, MemberId, Phase};
+use eggctl::lifecycle::{Address, Death, Event, Lifecycle, MemberId, Phase};
 
 use super::coverage::Coverage;
 use super::world::{Verdict, World};
@@ -30,6 +30,8 @@ impl World {
         for id in [MemberId(0), MemberId(9_999_999)].into_iter().chain(self.dead) {
             for event in
                 [Event::Ready(id), Event::AtGate(id), Event::Drained(id), Event::Disconnected(id), Event::Spawned(id)]
+                    .into_iter()
+                    .chain(self.lies_of_servers(id))
             {
                 self.claim_to(copy, event, coverage)?;
             }
@@ -47,6 +49,12 @@ impl World {
             }
             if !process.asked_to_drain || process.drained {
                 self.claim_to(copy, Event::Drained(process.id), coverage)?;
+            }
+            if !process.listens {
+                self.claim_to(copy, Event::Closes { member: process.id, address: Address(0) }, coverage)?;
+            }
+            if !process.ready {
+                self.claim_to(copy, Event::Leaves(process.id), coverage)?;
             }
             if !process.open {
                 self.claim_to(copy, Event::Disconnected(process.id), coverage)?;

@@ -7,6 +7,7 @@
 //! * `operations`: the same for reload, scale and spares.
 //! * `ending`: once faults stop, all ends well, in time.
 //! * `coverage`: how often each phase met each event.
+//! * `servers`: workers that begin and cease to serve.
 //! * `health`: is the application there at all?
 //! * `exhaustive`: every order of events, to a depth.
 //! * `random`: long lives, many workers, then: faults stop, full strength returns, a close ends.
@@ -35,4 +36,5 @@ mod moves;
 mod operations;
 mod random;
 mod scenarios;
+mod servers;
 mod world;

@@ -21,8 +21,9 @@ impl World {
         for process in &self.processes {
             let held = self.lifecycle.is_held(process.id);
             if process.open && !process.ready && (!held || self.passes_gate && !process.at_gate) {
-                moves.push(Move::Ready(process.id));
+                moves.push(self.becomes_ready(process));
             }
+            self.moves_of_servers(process, &mut moves);
             if process.open && held && !process.at_gate && !self.passes_gate {
                 moves.push(Move::AtGate(process.id));
             }

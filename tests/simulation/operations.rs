@@ -367,6 +367,7 @@ impl World {
             StartFailure::Disconnected(member) => {
                 must!(self.process(member).is_some_and(|process| !process.open), "untrue: {failure:?}");
             }
+            StartFailure::Closed(member) => must!(self.stayed_away(member), "untrue or not in time: {failure:?}"),
             StartFailure::NotReady(member) => {
                 let grace_ms = op.patience().boot_grace_ms;
                 must!(self.boots_since(member, grace_ms), "untrue or not in time: {failure:?}");
@@ -412,11 +413,7 @@ impl World {
         must!(!operations.adopted && !operations.restore_due, "the options are left between two reloads");
         let Some(op) = &operations.op else { return Ok(()) };
         let serving = |process: &&Process| {
-            process.role != Role::Agent
-                && process.ready
-                && process.open
-                && process.termed_at.is_none()
-                && !process.asked_to_drain
+            process.role != Role::Agent && process.serves() && process.termed_at.is_none() && !process.asked_to_drain
         };
         let serving = self.processes.iter().filter(serving).count();
         must!(serving >= op.floor, "{serving} workers serve, and it were {}", op.floor);

@@ -71,12 +71,14 @@ fn life(seed: u64, coverage: &mut Coverage) -> Result<World, (Box<World>, String
     let mut world = if dice.one_in(4) {
         World::new(policy)
     } else {
-        World::running(policy.clone(), coverage).map_err(|words| (Box::new(World::new(policy)), words))?
+        let running = if dice.one_in(2) { World::serving_at } else { World::running };
+        running(policy.clone(), coverage).map_err(|words| (Box::new(World::new(policy)), words))?
     };
     world.asks = asks(&mut dice, world.policy.workers).into();
     world.asks_left = dice.below(12) as u32;
     world.passes_gate = dice.one_in(6);
     world.gives_up = dice.one_in(3);
+    world.has_servers |= world.lifecycle.phase() == Phase::New && dice.one_in(2);
     let steps = 20 + dice.below(600);
     for _ in 0..steps {
         if world.lifecycle.phase() == Phase::Ended {
@@ -125,10 +127,16 @@ fn chance(world: &mut World, nature: &Nature, dice: &mut Dice, coverage: &mut Co
     let next = moves[dice.below(moves.len() as u64) as usize];
     let rare = match next {
         Move::Die(..) => nature.dies,
-        Move::Disconnect(_) => nature.disconnects,
+        Move::Disconnect(_) | Move::Unlisten(_) | Move::Leave(_) => nature.disconnects,
         Move::Close | Move::GiveUp => nature.is_asked_to_close,
         Move::StraysEnd => 4,
-        Move::Begin | Move::Answer(_) | Move::Ready(_) | Move::AtGate(_) | Move::Drain(_) | Move::Wait(_) => 1,
+        Move::Begin
+        | Move::Answer(_)
+        | Move::Ready(_)
+        | Move::Listen(_)
+        | Move::AtGate(_)
+        | Move::Drain(_)
+        | Move::Wait(_) => 1,
         Move::Ask(_) => nature.is_asked,
         Move::Deadline | Move::JustBefore => nature.patient,
     };

@@ -4,8 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::rc::Rc;
 
 use eggctl::lifecycle::{
-    Action, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, OperationKind, Patience, Phase, Policy,
-    ReloadHow, Role, Wanted,
+    Action, Address, CloseCause, Death, Event, Lifecycle, MemberId, Millis, Notice, OperationKind, Patience, Phase,
+    Policy, ReloadHow, Role, Wanted,
 };
 
 use super::coverage::Coverage;
@@ -38,6 +38,12 @@ pub struct Process {
     pub passed_gate: bool,
     /// The lifecycle said that it no longer waits for it.
     pub given_up: bool,
+    /// It listens where the application serves.
+    pub listens: bool,
+    /// It was ready, and has closed that address since.
+    pub away_since: Option<Millis>,
+    /// It has said that it leaves, or stayed away: its place is another's.
+    pub has_left: bool,
 }
 
 /// One thing that can happen.
@@ -47,6 +53,10 @@ pub enum Move {
     /// The spawn under way works, or fails.
     Answer(bool),
     Ready(MemberId),
+    /// It listens, or closes, where the application serves; or says that it leaves.
+    Listen(MemberId),
+    Unlisten(MemberId),
+    Leave(MemberId),
     Drain(MemberId),
     Disconnect(MemberId),
     /// It ends, and leaves so many strays behind.
@@ -112,12 +122,20 @@ pub struct World {
     pub passes_gate: bool,
     /// The process that started the master may give the start up.
     pub gives_up: bool,
+    /// Workers show that they are ready by listening, instead of saying so.
+    pub has_servers: bool,
+    /// Whom the lifecycle has welcomed, and not heard of yet.
+    pub welcomed: Option<MemberId>,
+    /// Since when no worker listens, because all that live have closed it.
+    pub deserted_since: Option<Millis>,
+    /// The socket was closed for that.
+    pub is_deserted: bool,
 }
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
         (self.now, &self.lifecycle, &self.processes, self.pending, self.strays, self.strays_killed).hash(state);
-        (self.dead, self.closes, &self.judge, self.asks_left).hash(state);
+        (self.dead, self.closes, &self.judge, self.asks_left, self.deserted_since, self.is_deserted).hash(state);
     }
 }
 
@@ -141,17 +159,30 @@ impl World {
             last_request: 0,
             passes_gate: false,
             gives_up: false,
+            has_servers: false,
+            welcomed: None,
+            deserted_since: None,
+            is_deserted: false,
         }
     }
 
     /// A world at full strength.
     pub fn running(policy: Policy, coverage: &mut Coverage) -> Result<Self, String> {
-        let mut world = Self::new(policy);
+        Self::new(policy).at_full_strength(coverage)
+    }
+
+    /// The same with workers that show that they are ready by listening.
+    pub fn serving_at(policy: Policy, coverage: &mut Coverage) -> Result<Self, String> {
+        Self { has_servers: true, ..Self::new(policy) }.at_full_strength(coverage)
+    }
+
+    fn at_full_strength(self, coverage: &mut Coverage) -> Result<Self, String> {
+        let mut world = self;
         world.step(Move::Begin, coverage)?;
         while world.lifecycle.phase() == Phase::Starting {
             let next = match (world.pending, world.processes.iter().find(|process| !process.ready)) {
                 (Some(_), _) => Move::Answer(true),
-                (None, Some(process)) => Move::Ready(process.id),
+                (None, Some(process)) => world.becomes_ready(process),
                 (None, None) => return Err("the start hangs".to_owned()),
             };
             world.step(next, coverage)?;
@@ -163,7 +194,7 @@ impl World {
         self.processes.iter().find(|process| process.id == id)
     }
 
-    fn process_mut(&mut self, id: MemberId) -> Option<&mut Process> {
+    pub fn process_mut(&mut self, id: MemberId) -> Option<&mut Process> {
         self.processes.iter_mut().find(|process| process.id == id)
     }
 
@@ -173,16 +204,10 @@ impl World {
         match next {
             Move::Begin => self.tell(Event::Begin, coverage)?,
             Move::Answer(works) => self.answer(works, coverage)?,
-            Move::Ready(id) => {
-                let held = self.lifecycle.is_held(id);
-                if let Some(process) = self.process_mut(id) {
-                    process.ready = true;
-                    process.passed_gate = held;
-                }
-                self.judge_seats(Some(id));
-                self.tell(Event::Ready(id), coverage)?;
-                self.judge_up();
-            }
+            Move::Ready(id) => self.is_ready(id, coverage)?,
+            Move::Listen(id) => self.listen(id, coverage)?,
+            Move::Unlisten(id) => self.unlisten(id, coverage)?,
+            Move::Leave(id) => self.leave(id, coverage)?,
             Move::AtGate(id) => {
                 self.mark(id, |process, _| process.at_gate = true);
                 self.tell(Event::AtGate(id), coverage)?;
@@ -249,8 +274,8 @@ impl World {
     }
 
     /// A worker that serves is about to be lost.
-    fn note_fault(&mut self, id: MemberId) {
-        let serves = |process: &Process| process.ready && process.open && process.termed_at.is_none();
+    pub fn note_fault(&mut self, id: MemberId) {
+        let serves = |process: &Process| process.serves() && process.termed_at.is_none();
         if self.process(id).is_some_and(|process| serves(process) && !process.asked_to_drain) {
             self.fault_takes_one(id);
         }
@@ -313,6 +338,7 @@ impl World {
                         process.role = role;
                     }
                 }
+                Action::Welcome { member, address: Address(0) } => self.welcomed = Some(member),
                 Action::Notice(Notice::AgentSlow(id)) => {
                     self.mark(id, |process, _| process.slow_told = true);
                 }
@@ -320,6 +346,8 @@ impl World {
                     self.mark(id, |process, _| process.given_up = true);
                 }
                 Action::CloseListeners
+                | Action::GiveBack
+                | Action::Welcome { .. }
                 | Action::AnnounceReady
                 | Action::AnnounceFailure(_)
                 | Action::AnnounceStopped(_)
@@ -329,6 +357,9 @@ impl World {
                 | Action::Notice(_)
                 | Action::Exit(_) => {}
             }
+        }
+        if let Some(id) = self.welcomed.take_if(|_| self.pending.is_none()) {
+            self.is_ready(id, coverage)?;
         }
         if looks_for_strays { self.look_whether_alone(coverage) } else { Ok(()) }
     }
@@ -363,6 +394,9 @@ impl World {
             let_in_at: None,
             passed_gate: false,
             given_up: false,
+            listens: false,
+            away_since: None,
+            has_left: false,
         });
         self.tell(Event::Spawned(id), coverage)
     }

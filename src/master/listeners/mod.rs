@@ -3,13 +3,16 @@
 //! This is the data plane: connections never pass through the lifecycle.
 //!
 //! * `address` is where a query wants to listen, and the key of that place.
-//! * `open` opens the socket.
+//! * `known` numbers these places for the lifecycle, which decides how long a socket without a worker stays open.
+//! * `open` opens the socket; `listener` is one socket with its workers, whatever its way of dispatching.
 //! * `accept` is the door of a socket that the master accepts from; `round_robin` hands its connections over.
 //! * `shared` is a socket that the workers have themselves.
 //! * `sticky` accepts, too, and hands over by the client's address.
 
 mod accept;
 mod address;
+mod known;
+mod listener;
 mod open;
 mod round_robin;
 mod shared;
@@ -20,9 +23,9 @@ use std::collections::BTreeMap;
 use nix::errno::Errno;
 use serde_json::value::RawValue;
 
-use crate::ipc::inbound::{AddressType, QueryServer};
+use crate::ipc::inbound::{AddressType, Listening, QueryServer};
 use crate::ipc::outbound::{self, SocketName};
-use crate::lifecycle::MemberId;
+use crate::lifecycle::{Address, MemberId};
 use crate::options::DispatchPolicy;
 use crate::sys::inherited::Inherited;
 
@@ -32,6 +35,7 @@ use super::poll::Poll;
 
 use accept::Door;
 use address::Shown;
+use known::{Known, Place};
 use open::Opened;
 use round_robin::RoundRobin;
 use shared::Shared;
@@ -44,6 +48,9 @@ const MOST_LISTENERS: usize = 1024;
 #[derive(Debug)]
 struct Listener {
     key: String,
+    /// The place as it was asked for, and its number; the master's own has none.
+    asked: Option<Listening>,
+    address: Option<Address>,
     name: Option<SocketName>,
     is_datagram: bool,
     /// The first worker's blob, echoed to all (TLS ticket keys).
@@ -68,6 +75,7 @@ struct Sequence(u64);
 pub struct Listeners {
     policy: DispatchPolicy,
     inherited: Inherited,
+    known: Known,
     table: BTreeMap<u32, Listener>,
     last_number: u32,
     sequence: Sequence,
@@ -112,7 +120,8 @@ impl Listeners {
     /// None yet.
     #[must_use]
     pub fn new(policy: DispatchPolicy, inherited: Inherited) -> Self {
-        Listeners { policy, inherited, table: BTreeMap::new(), last_number: 0, sequence: Sequence(0), closed: false }
+        let (known, table, sequence) = (Known::default(), BTreeMap::new(), Sequence(0));
+        Listeners { policy, inherited, known, table, last_number: 0, sequence, closed: false }
     }
 
     /// Inherited sockets that nobody has asked for, for people.
@@ -178,8 +187,33 @@ impl Listeners {
             }
             DispatchPolicy::RoundRobin | DispatchPolicy::Shared => Dispatch::Shared(Shared::new(opened)),
         };
-        self.table.insert(number, Listener { key: key.to_owned(), name, is_datagram, data: None, dispatch });
+        let address = self.known.number(query);
+        let asked = address.and_then(|address| self.known.place(address)).map(|place| place.asked.clone());
+        let listener = Listener { key: key.to_owned(), asked, address, name, is_datagram, data: None, dispatch };
+        self.table.insert(number, listener);
         Ok(number)
+    }
+
+    /// The number of the place that a worker says it listens at, if it was given its socket.
+    pub fn listens(&mut self, member: MemberId, listening: &Listening) -> Option<Address> {
+        let address = self.table.values().find(|one| one.is_at(member, listening))?.address?;
+        self.known.learn(address, listening.port);
+        Some(address)
+    }
+
+    /// The number of the place with this key, if the worker listens there.
+    pub fn address_of(&self, member: MemberId, key: &str) -> Option<Address> {
+        self.table.values().find(|one| one.key == key && one.is_served_by(member))?.address
+    }
+
+    /// The number of the place that a worker asks for, if any has listened there before.
+    pub fn asked_before(&self, query: &QueryServer<'_>) -> Option<Address> {
+        self.known.find(query)
+    }
+
+    /// The place of this number.
+    pub fn place(&self, address: Address) -> Option<&Place> {
+        self.known.place(address)
     }
 
     /// Gives connections to workers, as long as there are both.
@@ -226,12 +260,12 @@ impl Listeners {
         Some(Refused { moved, outcome: self.dispatch(number, members, poll, now) })
     }
 
-    /// A worker has closed its server on this key. The last one out closes the socket.
-    pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll) {
+    /// A worker has closed its server on this key. The last one out closes the socket, unless others are due there.
+    pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll, is_kept: impl Fn(Address) -> bool) {
         let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.is_served_by(member));
         let Some((&number, listener)) = held else { return };
         listener.leave(member);
-        if !listener.is_served() {
+        if !listener.is_served() && !listener.address.is_some_and(is_kept) {
             listener.close(poll);
             self.forget_if_done(number);
         }
@@ -258,10 +292,11 @@ impl Listeners {
         }
     }
 
-    /// Everybody is there again: what dead workers listened on and no replacement wanted is given back.
-    pub fn give_back(&mut self, poll: &Poll) {
+    /// Closes what no worker has, and none is due for. The master's own socket stays.
+    pub fn give_back(&mut self, poll: &Poll, is_kept: impl Fn(Address) -> bool) {
+        let is_needed = |one: &Listener| one.is_own() || one.is_served() || one.address.is_some_and(&is_kept);
         for number in self.numbers() {
-            if let Some(listener) = self.table.get_mut(&number).filter(|one| !one.is_served()) {
+            if let Some(listener) = self.table.get_mut(&number).filter(|one| !is_needed(one)) {
                 listener.close(poll);
                 self.forget_if_done(number);
             }
@@ -330,94 +365,4 @@ fn refused(query: &QueryServer<'_>, errno: Errno) -> Outcome {
     let is_tcp = matches!(query.address_type, AddressType::Tcp4 | AddressType::Tcp6);
     let port = u16::try_from(query.port).ok().filter(|_| is_tcp);
     Outcome::Refused { place: Shown(query).to_string(), port, errno }
-}
-
-impl Listener {
-    /// One more worker: it is answered, with the socket where it is to have it.
-    fn admit(&mut self, member: MemberId, seq: u64, query: &QueryServer<'_>, members: &mut Members) {
-        if self.data.is_none() {
-            self.data = query.data.map(ToOwned::to_owned);
-        }
-        let (key, data) = (&self.key, self.data.as_deref());
-        match &mut self.dispatch {
-            Dispatch::RoundRobin(hand_over) => {
-                members.push(member, outbound::round_robin_reply(seq, query.seq, key, data, self.name.as_ref()));
-                hand_over.join(member);
-            }
-            Dispatch::Shared(socket) => {
-                let frame = outbound::shared_reply(seq, query.seq, key, data, self.is_datagram);
-                if let (Some(handle), Some(channel)) = (socket.join(member), members.channel(member)) {
-                    channel.push_handle(frame, handle);
-                }
-            }
-            // Nobody asks for the master's own.
-            Dispatch::Sticky(_) => {}
-        }
-    }
-
-    // What every way of dispatching answers.
-
-    fn is_served_by(&self, member: MemberId) -> bool {
-        match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.is_served_by(member),
-            Dispatch::Shared(socket) => socket.is_served_by(member),
-            Dispatch::Sticky(hand_over) => hand_over.is_served_by(member),
-        }
-    }
-
-    fn is_served(&self) -> bool {
-        match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.is_served(),
-            Dispatch::Shared(socket) => socket.is_served(),
-            Dispatch::Sticky(hand_over) => hand_over.is_served(),
-        }
-    }
-
-    fn leave(&mut self, member: MemberId) {
-        match &mut self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.leave(member),
-            Dispatch::Shared(socket) => socket.leave(member),
-            Dispatch::Sticky(hand_over) => hand_over.leave(member),
-        }
-    }
-
-    fn close(&mut self, poll: &Poll) {
-        match &mut self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.close(poll),
-            Dispatch::Shared(socket) => socket.close(),
-            Dispatch::Sticky(hand_over) => hand_over.close(poll),
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.is_open(),
-            Dispatch::Shared(socket) => socket.is_open(),
-            Dispatch::Sticky(hand_over) => hand_over.is_open(),
-        }
-    }
-
-    fn is_done(&self) -> bool {
-        match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.is_done(),
-            Dispatch::Shared(socket) => !socket.is_open(),
-            Dispatch::Sticky(hand_over) => hand_over.is_done(),
-        }
-    }
-
-    fn next_timeout(&self) -> Option<u64> {
-        match &self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.next_timeout(),
-            Dispatch::Shared(_) => None,
-            Dispatch::Sticky(hand_over) => hand_over.next_timeout(),
-        }
-    }
-
-    fn wake(&mut self, now: u64) -> bool {
-        match &mut self.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.wake(now),
-            Dispatch::Shared(_) => false,
-            Dispatch::Sticky(hand_over) => hand_over.wake(now),
-        }
-    }
 }

@@ -196,7 +196,15 @@ impl Listeners {
             self.last_number += 1;
             let number = self.last_number;
             let dispatch = Dispatch::Sticky(Sticky::new(Door::new(opened, number, poll)?, slots));
-            let listener = Listener { key: STICKY.to_owned(), name: None, is_datagram: false, data: None, dispatch };
+            let listener = Listener {
+                key: STICKY.to_owned(),
+                asked: None,
+                address: None,
+                name: None,
+                is_datagram: false,
+                data: None,
+                dispatch,
+            };
             self.table.insert(number, listener);
         }
         Ok(())
@@ -214,6 +222,15 @@ impl Listeners {
         let Some(number) = self.find(STICKY) else { return Outcome::Fine };
         if let Some(Dispatch::Sticky(hand_over)) = self.table.get_mut(&number).map(|one| &mut one.dispatch) {
             hand_over.join(slot, member);
+        }
+        self.dispatch(number, members, poll, now)
+    }
+
+    /// A worker does not serve any more: its clients are others' until it does again.
+    pub fn leave_sticky(&mut self, member: MemberId, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let Some(number) = self.find(STICKY) else { return Outcome::Fine };
+        if let Some(Dispatch::Sticky(hand_over)) = self.table.get_mut(&number).map(|one| &mut one.dispatch) {
+            hand_over.leave(member);
         }
         self.dispatch(number, members, poll, now)
     }

@@ -5,6 +5,7 @@ mod close;
 mod death;
 mod health;
 mod operation;
+mod serving;
 mod start;
 
 use eggctl::lifecycle::Action::{Notice, Spawn};
