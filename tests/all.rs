@@ -54,3 +54,4 @@ mod sticky;
 mod stop;
 mod tidy;
 mod wait;
+mod what_runs;

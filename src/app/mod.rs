@@ -47,7 +47,7 @@ pub struct Runtime {
 /// `preload` is the file that node loads first, when the options want it.
 #[must_use]
 pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>, runtime: &Runtime) -> Program {
-    match (&options.application, role) {
+    let mut program = match (&options.application, role) {
         (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload),
         (Application::Node { script, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
             node::worker(options, script, cluster_id, preload)
@@ -62,7 +62,9 @@ pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&P
             let program = node::worker(options, worker, cluster_id, preload);
             egg::worker(program, options, slot, egg::members_options(cluster_options, runtime))
         }
-    }
+    };
+    program.arguments.extend(options.arguments.iter().cloned());
+    program
 }
 
 /// Is a member of this role asked to finish what it does before its TERM? Not Egg's agent: what it serves is the leader's

@@ -20,6 +20,8 @@ fn options(port: Option<u16>) -> Options {
             script: PathBuf::from("/srv/hello/app.js"),
             agent: Some(PathBuf::from("/srv/hello/agent.js")),
         },
+        arguments: Vec::new(),
+        said: None,
         workers: 2,
         port,
         port_from: port.map(|_| "from --port".to_owned()),

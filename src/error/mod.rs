@@ -147,7 +147,19 @@ impl Failure {
     /// `DIR` or `SCRIPT` names something else.
     pub fn not_an_application(typed: &Path) -> Self {
         Failure::new(Exit::Usage, format!("`{}` is neither a directory nor a script", typed.display()))
-            .hint("the name of a script ends in .js, .cjs, .mjs or .ts")
+            .hint("a script ends in .js, .cjs, .mjs or .ts, has no ending, or begins with `#!/usr/bin/env node`")
+    }
+
+    /// A script whose first line names another program.
+    pub fn script_of_another(typed: &Path, program: &str) -> Self {
+        Failure::new(Exit::Usage, format!("`{}` is no script of node", typed.display()))
+            .because(format!("its first line says `{program}`"))
+    }
+
+    /// Words after `--` with nothing before it that they are for.
+    pub fn arguments_of_nothing() -> Self {
+        Failure::new(Exit::Usage, "the words after `--` need a directory or a script before it")
+            .hint("`eggctl start . -- --flag` starts the application of this directory with `--flag`")
     }
 
     /// A directory is an application only with a package.json.
@@ -177,8 +189,10 @@ impl Failure {
 
     /// A directory without the script that its workers run.
     pub fn no_app_script(dir: &Path) -> Self {
-        Failure::new(Exit::Usage, format!("no app.js in `{}`", dir.display()))
-            .hint("each worker runs app.js; another script is started by its name: `eggctl start SCRIPT.js`")
+        Failure::new(Exit::Usage, format!("no app.js in `{}`", dir.display())).hint(
+            "each worker runs what scripts.start (`node FILE`) or main in package.json name, app.js, server.js or index.js; \
+             another script is started by its name: `eggctl start SCRIPT`",
+        )
     }
 
     /// A framework that is named by its path.

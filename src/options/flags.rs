@@ -63,9 +63,13 @@ pub enum Command {
 /// What can be typed after `eggctl start`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StartFlags {
-    /// Directory with `package.json` and `app.js`, or a script [default: the current directory]
+    /// Directory with `package.json`, or a script [default: the current directory]
     #[arg(value_name = "DIR|SCRIPT")]
     pub place: Option<PathBuf>,
+
+    /// Arguments of the application: every member gets them
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<OsString>,
 
     /// The name that `stop` looks for [default: egg-server-<name in package.json>]
     #[arg(long, allow_hyphen_values = true)]

@@ -13,14 +13,17 @@ mod checked;
 mod egg;
 pub mod flags;
 mod framework;
+mod js_data;
 mod log_options;
 pub mod logs;
 mod node_flags;
 mod not_yet;
 mod package;
 mod place;
+mod pm2;
 mod program;
 mod resolve;
+mod script;
 mod serving;
 mod settings;
 mod start_cluster;
@@ -156,6 +159,10 @@ pub struct Options {
     pub directory: PathBuf,
     /// What runs.
     pub application: Application,
+    /// The application's own arguments, for every member.
+    pub arguments: Vec<OsString>,
+    /// What is to be said about the script that was found, where it was not named.
+    pub said: Option<String>,
     /// How many workers: 1 to [`MOST_WORKERS`].
     pub workers: u32,
     /// The port the application serves; `None`: the first at which other machines reach it, else where it listens.

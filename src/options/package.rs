@@ -89,6 +89,18 @@ impl Package {
         texts(revert).ok_or_else(|| self.wrong("egg.revert", "a string or a list of strings"))
     }
 
+    /// What `npm start` runs. Another program's field: whatever is no text is left to it.
+    #[must_use]
+    pub fn start_script(&self) -> Option<&str> {
+        self.fields.get("scripts")?.get("start")?.as_str()
+    }
+
+    /// The file that the package is, in Node's eyes.
+    #[must_use]
+    pub fn main(&self) -> Option<&str> {
+        self.fields.get("main")?.as_str().filter(|main| !main.is_empty())
+    }
+
     /// Does Node take its `.js` files for ES modules?
     #[must_use]
     pub fn is_esm(&self) -> bool {

@@ -1,22 +1,19 @@
 //! Where the application is: what `DIR` or `SCRIPT` names, what runs there, and what it calls itself.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 use super::framework::Framework;
 use super::package::Package;
+use super::pm2;
+use super::script::{self, Script};
 use super::settings::Settings;
 use super::surroundings::{Found, Source};
 use super::{Application, Title};
 use crate::error::Failure;
 
-/// What a worker of a directory runs.
-const APP_SCRIPT: &str = "app.js";
 /// What the agent of a directory runs, if it is there.
 pub const AGENT_SCRIPT: &str = "agent.js";
-/// The endings of a script's name.
-const SCRIPT_ENDINGS: &[&str] = &["js", "cjs", "mjs", "ts", "cts", "mts"];
 
 /// Where the application is. The place exists.
 #[derive(Debug)]
@@ -44,13 +41,18 @@ impl Place {
         if path.components().any(|part| part == Component::ParentDir) {
             path = fs::canonicalize(&path).map_err(unknown)?;
         }
-        let Some(text) = path.to_str() else { return Err(Failure::path_not_text(&path)) };
+        if path.to_str().is_none() {
+            return Err(Failure::path_not_text(&path));
+        }
         if kind.is_dir() {
             return Ok(Place { package: Package::read(&path)?, base_dir: path, script: None });
         }
-        let ending = text.rsplit_once('.').map(|(_, ending)| ending);
         match path.parent() {
-            Some(parent) if kind.is_file() && ending.is_some_and(|ending| SCRIPT_ENDINGS.contains(&ending)) => {
+            Some(parent) if kind.is_file() => {
+                if let Some(answer) = pm2::recognised(&path) {
+                    return Err(answer);
+                }
+                script::check(&path, shown)?;
                 Ok(Place { package: Package::read(parent)?, base_dir: parent.to_owned(), script: Some(path) })
             }
             _ => Err(Failure::not_an_application(shown)),
@@ -105,21 +107,20 @@ impl Place {
         }
     }
 
-    /// What runs here, without a framework.
+    /// What runs here, without a framework: each worker the script that was named, or that of the directory, and the agent
+    /// agent.js, where it is there.
     ///
     /// # Errors
-    /// A directory without app.js, or one that cannot be looked into.
-    pub fn node_application(&self) -> Result<Application, Failure> {
-        if let Some(script) = &self.script {
-            return Ok(Application::Node { script: script.clone(), agent: None });
+    /// A directory without a script, or one that cannot be looked into.
+    pub fn node_application(&self) -> Result<(Application, Script), Failure> {
+        if let Some(path) = &self.script {
+            let script = Script { path: path.clone(), arguments: Vec::new(), said: None };
+            return Ok((Application::Node { script: path.clone(), agent: None }, script));
         }
-        let script = self.base_dir.join(APP_SCRIPT);
+        let script = script::of_directory(&self.base_dir, self.package.as_ref())?;
         let agent = self.base_dir.join(AGENT_SCRIPT);
-        if !is_file(&script)? {
-            return Err(Failure::no_app_script(&self.base_dir));
-        }
-        let agent = is_file(&agent)?.then_some(agent);
-        Ok(Application::Node { script, agent })
+        let agent = script::is_file(&agent)?.then_some(agent).filter(|agent| *agent != script.path);
+        Ok((Application::Node { script: script.path.clone(), agent }, script))
     }
 }
 
@@ -153,13 +154,4 @@ pub fn title_from(name: &Found) -> Result<Title, Failure> {
 /// It is empty, too long, or holds a control character.
 pub fn checked_title(found: Found) -> Result<Title, Failure> {
     Title::try_from(found.text).map_err(|reason| Failure::bad_title(&reason, found.source))
-}
-
-/// Is there a file of this name? A missing one is an answer; one that cannot be looked at is a failure.
-fn is_file(path: &Path) -> Result<bool, Failure> {
-    match fs::metadata(path) {
-        Ok(found) => Ok(found.is_file()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(Failure::unreadable(path, &error)),
-    }
 }

@@ -26,6 +26,9 @@ const DEFAULT_CLOSE_GRACE_MS: u64 = 5_000;
 /// # Errors
 /// The first thing that is wrong, with the flag, variable or file it came from: exit 2, or 1 for a node that cannot be run.
 pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Failure> {
+    if flags.place.is_none() && !flags.arguments.is_empty() {
+        return Err(Failure::arguments_of_nothing());
+    }
     let place = Place::find(flags.place.as_deref(), &around.cwd)?;
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
     let settings = place.settings()?;
@@ -41,16 +44,20 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
     };
     let port = asked.port(family)?.or(serving.default_port());
     let node = NodeFlags { flags, settings: &settings, package: place.package.as_ref(), base_dir, family };
-    let application = match framework {
-        None => place.node_application()?,
+    let (application, script) = match framework {
+        None => place.node_application().map(|(application, script)| (application, Some(script)))?,
         Some(framework) => {
             let modules = if framework.family == Family::Four { node.modules()? } else { Vec::new() };
             let (source_maps, others) = (node.wants_source_maps()?, settings.of_egg()?);
             let env = env.as_deref();
-            EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, serving, others }
-                .application(framework)?
+            let options =
+                EggOptions { base_dir, title: &title, workers, port, env, modules, source_maps, serving, others };
+            (options.application(framework)?, None)
         }
     };
+    let (found, said) = script.map_or((Vec::new(), None), |script| (script.arguments, script.said));
+    let arguments: Vec<OsString> =
+        found.into_iter().map(OsString::from).chain(flags.arguments.iter().cloned()).collect();
     let (daemon, logs_kept) = (asked.daemon()?, asked.logs()?);
     let home = home(around)?;
     let is_egg = matches!(application, Application::Egg { .. });
@@ -65,6 +72,8 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         title,
         name: name.text,
         application,
+        arguments,
+        said,
         workers,
         port,
         port_from: asked.port_from(family)?,

@@ -139,6 +139,8 @@ pub fn resolve_start_cluster(
         title,
         name: name.text,
         application,
+        arguments: Vec::new(),
+        said: None,
         workers,
         port,
         port_from,

@@ -79,6 +79,9 @@ pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit>
     let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
     let ledger = logs.as_ref().map(|logs| logs.ledger.try_clone()).transpose()?;
     let crossing = Crossing { options: memory, lock: lock.into(), ledger, channel, inherited };
+    if let Some(said) = &options.said {
+        output::say(said);
+    }
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
     let environment = environment(&options);

@@ -8,6 +8,9 @@ use crate::ipc::report::Progress;
 use crate::options::Options;
 use crate::sys::output;
 
+/// For so many seconds each one is told.
+const EACH_SECOND: u32 = 10;
+
 /// The display of one wait.
 pub struct Display {
     terminal: bool,
@@ -42,7 +45,7 @@ impl Display {
 
     /// A whole second has passed.
     pub fn second(&self, count: u32) {
-        if !self.terminal {
+        if !self.terminal && has_a_line(count) {
             output::say(format_args!("Wait Start: {count}..."));
         }
     }
@@ -52,5 +55,22 @@ impl Display {
         if !std::mem::take(&mut self.shown).is_empty() {
             drop(write!(io::stdout(), "\r\x1b[K").and_then(|()| io::stdout().flush()));
         }
+    }
+}
+
+/// Each of the first ten seconds has its line, as egg-scripts prints them, then one in ten: a start of some minutes must not
+/// fill a log.
+fn has_a_line(second: u32) -> bool {
+    second <= EACH_SECOND || second.is_multiple_of(EACH_SECOND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_ten_lines_there_is_one_every_ten_seconds() {
+        let told: Vec<u32> = (1..=45).filter(|second| has_a_line(*second)).collect();
+        assert_eq!(told, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 20, 30, 40]);
     }
 }

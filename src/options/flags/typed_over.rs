@@ -15,10 +15,12 @@ use crate::error::Failure;
 /// # Errors
 /// Exit 2 for everything that a start refuses to read.
 pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>, Failure> {
-    // Behind a `--` there are no flags.
-    let flags_end = before.iter().position(|word| word == "--").unwrap_or(before.len());
-    let (flags, behind) = before.split_at_checked(flags_end).unwrap_or((before, &[]));
-    let both = read(flags.iter().chain(now).chain(behind))?;
+    // After a `--` there are no flags, but the application's own arguments: those of now take the place of all.
+    let apart = |words: &'_ [OsString]| words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let (flags_before, own_before) = before.split_at_checked(apart(before)).unwrap_or((before, &[]));
+    let (flags_now, own_now) = now.split_at_checked(apart(now)).unwrap_or((now, &[]));
+    let own = if own_now.is_empty() { own_before } else { own_now };
+    let both = read(flags_before.iter().chain(flags_now).chain(own))?;
     let (before, now) = (read(before)?, read(now)?);
     let command = Cli::command();
     let start = command.find_subcommand("start").into_iter();
@@ -42,8 +44,7 @@ pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>
     }
     for place in places {
         let values = values(&both, place);
-        let looks_like_a_flag = values.iter().any(|value| value.as_encoded_bytes().starts_with(b"-"));
-        words.extend(looks_like_a_flag.then(|| "--".into()));
+        words.extend(place.is_last_set().then(|| "--".into()));
         words.extend(values.into_iter().map(OsStr::to_owned));
     }
     Ok(words)
