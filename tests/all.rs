@@ -12,6 +12,7 @@ mod cluster;
 mod codec;
 mod continuity;
 mod control;
+mod deaths;
 mod egg;
 mod egg_close;
 mod egg_death;

@@ -44,8 +44,8 @@ use crate::state::{COOKIE, Directory, Record};
 use crate::sys::clock;
 use crate::sys::descriptors::OpenFiles;
 use crate::sys::proc::{self, Reader};
+use crate::sys::reap::{self, Ended, Reaped};
 use crate::sys::signals::{self, Signals};
-use crate::sys::spawn::{self, Ended};
 
 use channel::{Channel, Reading};
 use control::Control;
@@ -98,7 +98,7 @@ struct Master {
     shortages: Shortages,
     directory: Directory,
     open_files: OpenFiles,
-    /// Number 3, so that nothing else of ours gets it (see [`spawn::spawn`]).
+    /// Number 3, so that nothing else of ours gets it (see [`crate::sys::spawn::spawn`]).
     _number_3: OwnedFd,
     /// Given up when the close begins, so that /proc can be read even when descriptors are exhausted.
     reserve: Option<OwnedFd>,
@@ -111,7 +111,12 @@ struct Master {
     /// Set by the lifecycle's last action.
     exit: Option<u8>,
     buffer: Vec<u8>,
+    /// When to look for ended children again, after the kernel has refused to say.
+    reap_at: Option<u64>,
 }
+
+/// How long after such a refusal, in milliseconds.
+const REAP_AGAIN_MS: u64 = 100;
 
 /// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
 /// in case a grandchild has the channel and goes on writing.
@@ -161,7 +166,7 @@ impl Master {
         let Carried { lifecycle, listeners, logging, .. } = &self.carried;
         let logging = logging.as_ref().and_then(Logging::next_timeout);
         let deadlines = [lifecycle.next_timeout(), listeners.next_timeout(), logging, self.shortages.next_timeout()];
-        deadlines.into_iter().flatten().min()
+        deadlines.into_iter().chain([self.reap_at]).flatten().min()
     }
 
     fn take_timeouts(&mut self) {
@@ -179,6 +184,9 @@ impl Master {
         }
         self.spawn_logger_when_due(now);
         self.take_shortages(now);
+        if self.reap_at.take_if(|at| *at <= now).is_some() {
+            self.reap();
+        }
     }
 
     /// Tells the lifecycle, and does what it wants, until it wants nothing more.
@@ -217,14 +225,21 @@ impl Master {
     /// Collects every child that has ended: members, and orphans of theirs that came to us as the subreaper.
     fn reap(&mut self) {
         loop {
-            match spawn::reap() {
-                Ok(Some((pid, ended))) => match self.carried.members.by_pid(pid) {
+            match reap::reap() {
+                Ok(Reaped::Child(pid, ended)) => match self.carried.members.by_pid(pid) {
                     Some(member) => self.bury(member, ended),
                     None if self.is_logger(pid) => self.replace_logger(ended),
                     None => drop(self.foreign.remove(&pid)),
                 },
-                Ok(None) => break,
-                Err(_) => return self.tell(Event::Alone),
+                Ok(Reaped::NotYet) => break,
+                Ok(Reaped::NoChildren) => return self.tell(Event::Alone),
+                Err(error) => {
+                    // Children may well be there, and the SIGCHLD of the last one may be the one just taken.
+                    let now = clock::monotonic_ms();
+                    self.reap_at = Some(now + REAP_AGAIN_MS);
+                    let text = format!("cannot look for ended children: {error}");
+                    return self.notices.once_a_minute(Often::Wait, now, &text);
+                }
             }
         }
         let others = !self.foreign.is_empty() || self.carried.logging.is_some();

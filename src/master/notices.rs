@@ -46,6 +46,8 @@ pub enum Often {
     Control,
     /// A worker that takes none of its connections.
     Clogged,
+    /// The kernel does not say which children have ended.
+    Wait,
 }
 
 impl From<Rubbish> for Often {

@@ -8,8 +8,9 @@ use crate::ipc::outbound;
 use crate::ipc::report::{self, Report, Served};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
 use crate::sys::pidfd::Pidfd;
+use crate::sys::reap::Ended;
 use crate::sys::signals::{SIGKILL, SIGTERM};
-use crate::sys::spawn::{Ended, Output};
+use crate::sys::spawn::Output;
 use crate::sys::{clock, crossing, signals, spawn};
 
 use super::channel::Channel;
@@ -126,8 +127,9 @@ impl Master {
     pub(super) fn replace_logger(&mut self, ended: Ended) {
         let now = clock::monotonic_ms();
         if let Some(logging) = &mut self.carried.logging {
-            // Its own faults are signals too (a panic aborts); nobody but a kill, or the kernel for want of memory, sends this one.
-            logging.logger_ended(ended == Ended::Signal(SIGKILL), now);
+            // Its own faults are signals too (a panic aborts); any other comes from outside, or from the kernel for want of memory.
+            let was_killed = matches!(ended, Ended::Signal(signal) if !signals::is_fault(signal));
+            logging.logger_ended(was_killed, now);
         }
         let how = match ended {
             Ended::Code(code) => format!("code: {code}"),

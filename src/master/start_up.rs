@@ -117,6 +117,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         events: VecDeque::new(),
         exit: None,
         buffer: vec![0; BUFFER],
+        reap_at: None,
     })
 }
 

@@ -15,6 +15,7 @@ pub mod pipes;
 pub mod ports;
 pub mod priority;
 pub mod proc;
+pub mod reap;
 pub mod signals;
 pub mod sockets;
 pub mod spawn;

@@ -88,11 +88,54 @@ pub fn keep_ended_children() -> io::Result<()> {
     Ok(())
 }
 
-/// The name of a signal: `SIGTERM`, or `signal 34` where it has none.
+/// The name of a signal: `SIGTERM`, `SIGRTMIN+3`, or `signal 32` for the two that the C library keeps for itself.
 #[must_use]
 pub fn name(signal: i32) -> String {
+    let lowest = libc::SIGRTMIN();
     match Signal::try_from(signal) {
         Ok(known) => known.as_str().to_owned(),
+        Err(_) if signal == lowest => "SIGRTMIN".to_owned(),
+        Err(_) if (lowest..=libc::SIGRTMAX()).contains(&signal) => format!("SIGRTMIN+{}", signal - lowest),
         Err(_) => format!("signal {signal}"),
+    }
+}
+
+/// Does the kernel send this signal to a process for a fault of its own?
+#[must_use]
+pub fn is_fault(signal: i32) -> bool {
+    use libc::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP};
+    [SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP].contains(&signal)
+}
+
+/// The last signal that the kernel has.
+const LAST: i32 = 64;
+
+/// Every signal to its default, for a child between fork and exec: what a `nohup` or a shell's trap made us ignore is not
+/// the child's business. Async-signal-safe.
+///
+/// By the system call itself: the C library refuses the two signals that it keeps for its threads, and an ignored one
+/// would stay ignored.
+pub fn reset_dispositions() {
+    // The kernel's `struct sigaction` on every architecture: SIG_DFL, no flags, an empty mask.
+    let default = [0_u64; 8];
+    for signal in 1..=LAST {
+        let (new, old) = (default.as_ptr(), std::ptr::null_mut::<u64>());
+        // SAFETY: the kernel reads its struct, at most 64 bytes, from a live array; 8 is the size of its signal sets.
+        // EINVAL for KILL and STOP is harmless.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, new, old, 8_usize) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_signal_has_a_name() {
+        let lowest = libc::SIGRTMIN();
+        assert_eq!(name(15), "SIGTERM");
+        assert_eq!((name(lowest), name(lowest + 3)), ("SIGRTMIN".to_owned(), "SIGRTMIN+3".to_owned()));
+        assert_eq!(name(64), format!("SIGRTMIN+{}", 64 - lowest));
+        assert_eq!((name(32), name(65)), ("signal 32".to_owned(), "signal 65".to_owned()));
     }
 }

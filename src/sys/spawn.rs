@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socketpair, sockopt};
 
 use super::descriptors::OpenFiles;
-use super::priority;
+use super::{priority, signals};
 
 /// The number of the channel in a member. Low, because Node marks only low inherited numbers close-on-exec at its start,
 /// and a channel that leaks into a grandchild never ends.
@@ -92,13 +92,13 @@ fn spawn_with_channel(mut command: Command, open_files: OpenFiles) -> io::Result
     make_room_for_bursts(&theirs);
     let channel = theirs.as_raw_fd();
     command.stdin(Stdio::null()).process_group(0);
-    // SAFETY: between fork and exec only async-signal-safe calls: dup2, signal, setrlimit, sched_setscheduler; no allocation, no lock.
+    // SAFETY: between fork and exec only async-signal-safe calls: dup2, rt_sigaction, setrlimit, sched_setscheduler; no allocation, no lock.
     unsafe {
         command.pre_exec(move || {
             if libc::dup2(channel, CHANNEL_NUMBER) == -1 {
                 return Err(io::Error::last_os_error());
             }
-            reset_dispositions();
+            signals::reset_dispositions();
             let limit = libc::rlimit { rlim_cur: open_files.soft, rlim_max: open_files.hard };
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
             priority::undo_batch();
@@ -114,41 +114,6 @@ fn spawn_with_channel(mut command: Command, open_files: OpenFiles) -> io::Result
 fn make_room_for_bursts(theirs: &OwnedFd) {
     let _ = setsockopt(theirs, sockopt::SndBufForce, &ON_THE_WAY)
         .or_else(|_| setsockopt(theirs, sockopt::SndBuf, &ON_THE_WAY));
-}
-
-/// Every signal to its default: what a `nohup` or a shell's trap ignored for us is not the members' business.
-/// (std has emptied the mask already.)
-fn reset_dispositions() {
-    for signal in 1..=31 {
-        // SAFETY: async-signal-safe; EINVAL for KILL and STOP is harmless.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
-    }
-}
-
-/// Collects one ended child of any kind, without waiting: its pid and how it ended.
-///
-/// # Errors
-/// ECHILD when there is no child at all.
-pub fn reap() -> io::Result<Option<(u32, Ended)>> {
-    use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-    match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)? {
-        WaitStatus::Exited(pid, code) => Ok(Some((pid.as_raw().unsigned_abs(), Ended::Code(code)))),
-        WaitStatus::Signaled(pid, signal, _) => Ok(Some((pid.as_raw().unsigned_abs(), Ended::Signal(signal as i32)))),
-        WaitStatus::StillAlive
-        | WaitStatus::Stopped(..)
-        | WaitStatus::PtraceEvent(..)
-        | WaitStatus::PtraceSyscall(_)
-        | WaitStatus::Continued(_) => Ok(None),
-    }
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// With this code.
-    Code(i32),
-    /// By this signal.
-    Signal(i32),
 }
 
 /// Ends a child that was spawned but cannot be watched (no descriptor left for its pidfd, no memory for its place in the

@@ -61,3 +61,12 @@ pub fn signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal)
         .unwrap_or_else(|error| panic!("{signal} to {pid}: {error}"));
 }
+
+/// The same by number, which may be a real-time signal's: nix has no name for those.
+#[track_caller]
+pub fn signal_number(pid: u32, signal: i32) {
+    let (signal, pid) = (signal.to_string(), pid.to_string());
+    let mut kill = std::process::Command::new("sh");
+    kill.args(["-c", "kill -$0 $1", &signal, &pid]);
+    assert!(kill.status().unwrap().success(), "signal {signal} to {pid}");
+}

@@ -8,7 +8,7 @@ use crate::app;
 use crate::error::{Exit, Failure};
 use crate::ipc::report::Progress;
 use crate::options::Options;
-use crate::sys::spawn::Ended;
+use crate::sys::reap::Ended;
 use crate::sys::{output, ports, signals};
 
 use super::super::tail;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::ipc::report::{self, Word};
 use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::reap::{self, Ended, Reaped};
 use crate::sys::signals::{SIGKILL, SIGTERM};
-use crate::sys::spawn::{self, Ended};
 use crate::sys::{clock, proc, sockets};
 
 use super::wait::Ending;
@@ -65,7 +65,7 @@ impl Tree {
 
     /// Collects whatever has ended.
     pub fn reap(&mut self) {
-        while let Ok(Some((pid, ended))) = spawn::reap() {
+        while let Ok(Reaped::Child(pid, ended)) = reap::reap() {
             if self.master.is_none_or(|master| master == pid) && !self.foreign.remove(&pid) {
                 self.ended = Some(ended);
             }

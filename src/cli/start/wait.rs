@@ -11,9 +11,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::ipc::lines::{LONGEST_FRAME, Lines};
 use crate::ipc::report::{self, Failed, FromMaster, Progress, Report, Word};
 use crate::options::Options;
+use crate::sys::reap::Ended;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 use crate::sys::sockets;
-use crate::sys::spawn::Ended;
 
 use super::log_files::LogFiles;
 use super::progress::Display;
