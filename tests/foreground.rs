@@ -54,11 +54,6 @@ fn term_closes_in_order_and_the_exit_code_is_0() {
 }
 
 #[test]
-fn hup_closes_in_order_and_the_exit_code_is_0() {
-    world(|world| closes_on(world, Signal::SIGHUP));
-}
-
-#[test]
 fn a_start_that_fails_exits_with_1_and_says_who_died() {
     world(|world| {
         let outcome = world.foreground("svc", world.port()).env("WORKER", "exit:0").run();

@@ -5,14 +5,16 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use eggctl::logger::ledger::Ledger;
 use eggctl::logger::orders::Order;
 use eggctl::options::{Every, Full, LogOptions};
-use eggctl::sys::spawn::{self, Output, Program};
-use eggctl::sys::{descriptors, pipes, sockets};
+use eggctl::sys::reap::{self, Reaped};
+use eggctl::sys::spawn::{Endowment, Output, Program};
+use eggctl::sys::{pipes, sockets};
 
 /// The length of a line, in bytes.
 pub const LINE: usize = 100;
@@ -235,7 +237,7 @@ impl Running {
         match self.child {
             Some(mut child) => drop(child.wait().unwrap()),
             None => {
-                while spawn::reap().unwrap().is_none() {
+                while !matches!(reap::reap().unwrap(), Reaped::Child(..)) {
                     thread::sleep(Duration::from_millis(1));
                 }
             }
@@ -243,16 +245,19 @@ impl Running {
     }
 }
 
+/// What a master gives its children.
+static ENDOWMENT: LazyLock<Endowment> = LazyLock::new(|| Endowment::take().unwrap());
+
 /// The logger as a master starts it, with one stream.
 fn logger(place: &Path, read: OwnedFd) -> Running {
     let program = Program {
         path: PathBuf::from(env!("CARGO_BIN_EXE_eggctl")),
-        arguments: vec!["logger".into()],
+        arguments: vec!["logger".into(), ENDOWMENT.channel_flag()],
         set: Vec::new(),
         unset: Vec::new(),
         directory: PathBuf::from("/"),
     };
-    let spawned = spawn::spawn(&program, descriptors::raise_open_files().unwrap(), Output::default()).unwrap();
+    let spawned = ENDOWMENT.spawn(&program, Output::default()).unwrap();
     let options = LogOptions {
         max_bytes: MAX,
         every: Every::Day,

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::options::{AGENT_SCRIPT, Options, SCRUBBED};
-use crate::sys::spawn::{CHANNEL_NUMBER, Program};
+use crate::sys::spawn::Program;
 
 /// A forked child: a channel, and no `NODE_UNIQUE_ID`, which would make it a cluster worker.
 pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -> Program {
@@ -27,7 +27,6 @@ fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: O
         arguments.extend(["--require".into(), preload.into()]);
     }
     arguments.push(script.into());
-    set.push(("NODE_CHANNEL_FD".into(), CHANNEL_NUMBER.to_string().into()));
     set.push(("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into()));
     if let Some(id) = cluster_id {
         set.push(("NODE_UNIQUE_ID".into(), id.to_string().into()));

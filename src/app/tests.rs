@@ -79,7 +79,6 @@ fn a_worker_gets_flags_preload_and_script_in_this_order() {
     assert_eq!(program.arguments, ["--no-deprecation", "--require", "/run/preload.cjs", "/srv/hello/app.js"]);
     assert_eq!(set(&program, "NODE_ENV"), Some("production"));
     assert_eq!(set(&program, "NODE_UNIQUE_ID"), Some("7"));
-    assert_eq!(set(&program, "NODE_CHANNEL_FD"), Some("3"));
     assert_eq!(set(&program, "NODE_CHANNEL_SERIALIZATION_MODE"), Some("json"));
 }
 
@@ -87,7 +86,6 @@ fn a_worker_gets_flags_preload_and_script_in_this_order() {
 fn an_agent_is_no_cluster_worker_even_when_the_master_inherited_an_id() {
     let program = launch(&options(None), Role::Agent, 0, None, &Runtime::default());
     assert_eq!(program.arguments, ["--no-deprecation", "/srv/hello/agent.js"]);
-    assert_eq!(set(&program, "NODE_CHANNEL_FD"), Some("3"));
     assert_eq!(set(&program, "NODE_UNIQUE_ID"), None);
     assert!(program.unset.contains(&"NODE_UNIQUE_ID"));
 }
@@ -122,7 +120,6 @@ fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
         ("CFORK_WORKER_INDEX", None, Some("1")),
         ("CFORK_WORKER_COUNT", None, Some("2")),
         ("NO_DEPRECATION", Some("*"), Some("*")),
-        ("NODE_CHANNEL_FD", Some("3"), Some("3")),
     ] {
         assert_eq!((set(&agent, name), set(&worker, name)), (of_agent, of_worker), "{name}");
     }

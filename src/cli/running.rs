@@ -171,7 +171,8 @@ impl Running {
         connection.interruptible(signals.as_fd().try_clone_to_owned().map_err(lost)?);
         self.answer(&mut connection, |error| match error.kind() {
             io::ErrorKind::Interrupted => {
-                let signal = signals.take().first().map_or_else(|| "a signal".to_owned(), |one| signals::name(*one));
+                let signal =
+                    signals.take().first().map_or_else(|| "a signal".to_owned(), |one| signals::name(one.signal));
                 Failure::goes_on(&name, command, &signal)
             }
             _ => Failure::unreachable(&name, error),

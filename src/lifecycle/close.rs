@@ -97,6 +97,16 @@ impl Lifecycle {
         }
     }
 
+    /// The master cannot go on: the members leave as at any other close, and the exit code is 1. Said again, it changes nothing.
+    pub(super) fn close_by_fault(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        match self.phase {
+            Phase::New | Phase::Starting => self.begin_close(1, Manner::FailedStart, now, actions),
+            Phase::Running => self.begin_close(1, Manner::Polite, now, actions),
+            Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays => self.close.code = 1,
+            Phase::Ended => {}
+        }
+    }
+
     /// From here on only down.
     pub(super) fn begin_close(&mut self, code: u8, manner: Manner, now: Millis, actions: &mut Vec<Action>) {
         self.interrupt(actions);

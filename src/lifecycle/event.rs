@@ -18,6 +18,8 @@ pub enum CloseCause {
     Signal(i32),
     /// The process that started this master gives the start up, and sends a signal of this number beside its word.
     StartGivenUp(i32),
+    /// The master cannot go on, by a fault of its own or of the system: the exit code says so.
+    Fault,
 }
 
 /// What happened.
@@ -110,7 +112,7 @@ impl Event {
         match *self {
             Event::Begin
             | Event::Alone
-            | Event::Close(CloseCause::Signal(_) | CloseCause::StartGivenUp(_))
+            | Event::Close(CloseCause::Signal(_) | CloseCause::StartGivenUp(_) | CloseCause::Fault)
             | Event::Reload { request: _, how: _ }
             | Event::Replace { request: _, how: _ }
             | Event::Cancel { request: _, kind: _ }

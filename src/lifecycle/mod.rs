@@ -173,6 +173,7 @@ impl Lifecycle {
             Event::Alone => self.alone(actions),
             Event::Close(CloseCause::Signal(signal)) => self.close_asked(signal, now, actions),
             Event::Close(CloseCause::StartGivenUp(signal)) => self.start_given_up(signal, now, actions),
+            Event::Close(CloseCause::Fault) => self.close_by_fault(now, actions),
             Event::Reload { request, how } => self.reload_asked(request, how, actions),
             Event::Replace { request, how } => self.replace_asked(request, how, now, actions),
             Event::Cancel { request, kind } => self.cancel_asked(request, kind, now, actions),

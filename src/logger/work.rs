@@ -65,7 +65,7 @@ struct Open {
 /// Runs the logger until nobody is left to print.
 #[must_use]
 pub fn run() -> ExitCode {
-    let logger = descriptors::adopt(spawn::CHANNEL_NUMBER).and_then(|master| {
+    let logger = spawn::own_channel().and_then(|master| {
         descriptors::mark_inherited_close_on_exec()?;
         // Its own stdout and stderr are pipes that it empties: with them open they would never end.
         let nothing = descriptors::placeholder()?;

@@ -16,9 +16,8 @@ use crate::lifecycle::Role;
 use crate::logger::orders::Order;
 use crate::options::{AGENTS_LOG, LogOptions, Options, member_log, spares_log, workers_log};
 use crate::state::{self, LogFile};
-use crate::sys::descriptors::OpenFiles;
 use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::spawn::{self, Output};
+use crate::sys::spawn::{self, Endowment, Output};
 use crate::sys::{clock, crossing, descriptors, pipes, sockets};
 
 use super::members::Members;
@@ -207,7 +206,7 @@ impl Logging {
     /// The kernel's, of the fork or of the exec.
     pub fn spawn_logger(
         &mut self,
-        open_files: OpenFiles,
+        endowment: &Endowment,
         poll: Option<&Poll>,
         members: impl Iterator<Item = u32>,
     ) -> io::Result<()> {
@@ -216,8 +215,7 @@ impl Logging {
         let mut unset = vec!["NODE_CHANNEL_FD"];
         unset.extend(crossing::MASTERS_OWN);
         let spawned_ms = clock::monotonic_ms();
-        let spawned =
-            spawn::spawn_own_program(&arguments, &unset, open_files).inspect_err(|_| self.back_off(spawned_ms))?;
+        let spawned = endowment.spawn_own_program(&arguments, &unset).inspect_err(|_| self.back_off(spawned_ms))?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| {
             spawn::end_unwatched(spawned.pid);
             self.back_off(spawned_ms);
@@ -388,9 +386,9 @@ impl Logging {
 
     /// The master ends and nobody prints any more: the logger writes what is left and ends too. One that has just died has a
     /// successor for that, since what is in the pipes ends with the master.
-    pub fn leave(mut self, open_files: OpenFiles) {
+    pub fn leave(mut self, endowment: &Endowment) {
         if self.logger.as_ref().is_none_or(|logger| logger.pidfd.has_ended()) {
-            drop(self.spawn_logger(open_files, None, std::iter::empty()));
+            drop(self.spawn_logger(endowment, None, std::iter::empty()));
         }
         // What it has not been told it would not write: for a moment it may be had for the asking.
         for _try in 0..LAST_TRIES {

@@ -5,6 +5,7 @@
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
 //! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
 //! * [`readiness`] is who serves and who has ceased to; [`announce`] what the master says of it in Egg's words.
+//! * [`signals`] is what signals mean, and who sent them; and the children that have ended.
 //! * [`logging`] is the pipes that members print into, and the logger.
 //! * [`short`] is what there is too little of for now: buffers, memory, descriptors.
 //! * [`notices`] is the log, [`words`] and [`places`] what it says, [`start_up`] what stands before the first turn.
@@ -26,12 +27,15 @@ mod places;
 mod poll;
 mod readiness;
 mod short;
+mod signals;
 mod start_up;
 mod words;
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use crate::app::Runtime;
 use crate::app::messages::Happening;
@@ -41,11 +45,11 @@ use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Ph
 use crate::options::Options;
 use crate::shortage::Shortages;
 use crate::state::{COOKIE, Directory, Record};
-use crate::sys::clock;
-use crate::sys::descriptors::OpenFiles;
 use crate::sys::proc::{self, Reader};
-use crate::sys::reap::{self, Ended, Reaped};
-use crate::sys::signals::{self, Signals};
+use crate::sys::reap::Ended;
+use crate::sys::signals::Signals;
+use crate::sys::spawn::Endowment;
+use crate::sys::{clock, pipes};
 
 use channel::{Channel, Reading};
 use control::Control;
@@ -56,6 +60,7 @@ use logging::Logging;
 use members::Members;
 use notices::{Level, Notices, Often};
 use poll::{Poll, Source};
+use signals::Hangup;
 use words::Evidence;
 
 pub use start_up::run;
@@ -85,6 +90,7 @@ struct Carried {
     agents: u32,
     workers: u32,
     started_ms: u64,
+    hangup: Hangup,
 }
 
 /// The master.
@@ -97,9 +103,7 @@ struct Master {
     /// What there is too little of for now.
     shortages: Shortages,
     directory: Directory,
-    open_files: OpenFiles,
-    /// Number 3, so that nothing else of ours gets it (see [`crate::sys::spawn::spawn`]).
-    _number_3: OwnedFd,
+    endowment: Endowment,
     /// Given up when the close begins, so that /proc can be read even when descriptors are exhausted.
     reserve: Option<OwnedFd>,
     /// Children that this process had before it became the master: none of our business.
@@ -113,10 +117,14 @@ struct Master {
     buffer: Vec<u8>,
     /// When to look for ended children again, after the kernel has refused to say.
     reap_at: Option<u64>,
+    /// Since when the kernel has refused to wait.
+    blind_since: Option<u64>,
 }
 
-/// How long after such a refusal, in milliseconds.
-const REAP_AGAIN_MS: u64 = 100;
+/// How long the loop rests between two looks while the kernel refuses to wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long it goes on like that before the master closes, in milliseconds.
+const LONGEST_BLIND_MS: u64 = 1_000;
 
 /// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
 /// in case a grandchild has the channel and goes on writing.
@@ -133,14 +141,27 @@ impl Master {
                 return self.leave(code);
             }
             let timeout = self.next_timeout().map(|at| at.saturating_sub(clock::monotonic_ms()));
-            if let Err(error) = self.poll.wait(timeout, &mut ready) {
-                self.notices.write(Level::Error, &format!("the event loop cannot wait: {error}"));
-                self.tell(Event::Close(CloseCause::Signal(signals::SIGTERM)));
+            match self.poll.wait(timeout, &mut ready) {
+                Ok(()) => self.blind_since = None,
+                Err(error) => self.look_at_everything(&error, &mut ready),
             }
             for source in ready.drain(..) {
                 self.take(source);
             }
             self.take_timeouts();
+        }
+    }
+
+    /// The kernel refuses to say what is ready: everything is looked at, some times in a second. A refusal that lasts is the
+    /// end of the service, which a supervisor must be able to tell from an orderly one.
+    fn look_at_everything(&mut self, error: &io::Error, ready: &mut Vec<Source>) {
+        let now = clock::monotonic_ms();
+        self.notices.once_a_minute(Often::Wait, now, &format!("the event loop cannot wait: {error}"));
+        pipes::pause(LOOK_AGAIN);
+        ready.extend([Source::Signals, Source::Parent, Source::Control]);
+        ready.extend(self.carried.members.iter().map(|(member, _)| Source::Member(member)));
+        if now >= *self.blind_since.get_or_insert(now) + LONGEST_BLIND_MS {
+            self.tell(Event::Close(CloseCause::Fault));
         }
     }
 
@@ -206,45 +227,6 @@ impl Master {
     fn perform_all(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.perform(action);
-        }
-    }
-
-    fn take_signals(&mut self) {
-        for signal in self.signals.take() {
-            match signal {
-                signals::SIGCHLD => self.reap(),
-                signals::SIGHUP if self.carried.options.daemon => {
-                    self.notices.write(Level::Info, "SIGHUP means nothing to a detached master: ignored");
-                }
-                signals::SIGUSR1 => self.carried.logging.iter_mut().for_each(Logging::reopen),
-                closing => self.tell(Event::Close(CloseCause::Signal(closing))),
-            }
-        }
-    }
-
-    /// Collects every child that has ended: members, and orphans of theirs that came to us as the subreaper.
-    fn reap(&mut self) {
-        loop {
-            match reap::reap() {
-                Ok(Reaped::Child(pid, ended)) => match self.carried.members.by_pid(pid) {
-                    Some(member) => self.bury(member, ended),
-                    None if self.is_logger(pid) => self.replace_logger(ended),
-                    None => drop(self.foreign.remove(&pid)),
-                },
-                Ok(Reaped::NotYet) => break,
-                Ok(Reaped::NoChildren) => return self.tell(Event::Alone),
-                Err(error) => {
-                    // Children may well be there, and the SIGCHLD of the last one may be the one just taken.
-                    let now = clock::monotonic_ms();
-                    self.reap_at = Some(now + REAP_AGAIN_MS);
-                    let text = format!("cannot look for ended children: {error}");
-                    return self.notices.once_a_minute(Often::Wait, now, &text);
-                }
-            }
-        }
-        let others = !self.foreign.is_empty() || self.carried.logging.is_some();
-        if others && self.carried.members.iter().next().is_none() && self.strays().is_empty() {
-            self.tell(Event::Alone);
         }
     }
 
@@ -407,7 +389,7 @@ impl Master {
         self.notices.write(level, &format!("exit with code:{code}"));
         self.directory.remove_socket(&self.carried.options.title);
         if let Some(logging) = self.carried.logging.take() {
-            logging.leave(self.open_files);
+            logging.leave(&self.endowment);
         }
         self.directory.retire_record(&self.carried.options.title);
         ExitCode::from(code)

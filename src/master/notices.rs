@@ -46,8 +46,10 @@ pub enum Often {
     Control,
     /// A worker that takes none of its connections.
     Clogged,
-    /// The kernel does not say which children have ended.
+    /// The kernel does not say what is ready, or which children have ended.
     Wait,
+    /// A signal of this number that means nothing here.
+    Signal(i32),
 }
 
 impl From<Rubbish> for Often {
@@ -117,6 +119,12 @@ impl Notices {
         if !written {
             self.lost += 1;
         }
+    }
+
+    /// Was a warning of this kind written within the last minute?
+    #[must_use]
+    pub fn is_kept_back(&self, kind: Often, now_ms: u64) -> bool {
+        self.told.get(&kind).is_some_and(|told| now_ms < told.at_ms + A_MINUTE_MS)
     }
 
     /// Writes a warning unless one of its kind was written within the last minute.

@@ -6,6 +6,7 @@ use crate::lifecycle::{CancelledBy, Event, OperationKind, Outcome, Patience, Rel
 use crate::sys::clock;
 
 use super::control::Kind;
+use super::notices::Level;
 use super::{Carried, Master, outcomes};
 
 impl Master {
@@ -64,7 +65,14 @@ impl Master {
         };
         let answer = match (done, outcomes::refusal(outcome, members, &self.seen)) {
             (Some(done), _) => Answer::Done(self.completed(request, done)),
-            (None, Some(refusal)) => Answer::Refused(refusal),
+            (None, Some(refusal)) => {
+                if request == RequestId::NOBODY && matches!(outcome, Outcome::Refused(_)) {
+                    // A signal or a member asked: no client can be answered.
+                    let why = refusal.why.join(": ");
+                    self.notices.write(Level::Warn, &format!("the reload was not begun: {why}"));
+                }
+                Answer::Refused(refusal)
+            }
             (None, None) => return,
         };
         self.control.answer(request.0, &answer);

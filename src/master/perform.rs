@@ -81,7 +81,7 @@ impl Master {
         let mut program = app::launch(options, role, number, preload.as_deref(), runtime);
         program.unset.extend(crossing::MASTERS_OWN);
         let output = logging.as_mut().map_or(Ok(Output::default()), |logging| logging.output_of(role))?;
-        let spawned = spawn::spawn(&program, self.open_files, output)?;
+        let spawned = self.endowment.spawn(&program, output)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if let Some(logging) = logging {
             logging.tell_member(spawned.pid);
@@ -151,7 +151,7 @@ impl Master {
         let Carried { logging: Some(logging), members, .. } = &mut self.carried else { return };
         if logging.is_due(now) {
             let alive = members.iter().map(|(_, member)| member.pid);
-            if let Err(error) = logging.spawn_logger(self.open_files, Some(&self.poll), alive) {
+            if let Err(error) = logging.spawn_logger(&self.endowment, Some(&self.poll), alive) {
                 self.notices.write(Level::Warn, &format!("no logger can be run for now: {error}"));
             }
         }

@@ -12,8 +12,9 @@ use crate::shortage::Shortages;
 use crate::state::{Directory, Record};
 use crate::sys::crossing::Crossing;
 use crate::sys::inherited::Inherited;
-use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, Signals};
-use crate::sys::{clock, cpus, descriptors, output, priority, proc, signals, sockets, spawn};
+use crate::sys::signals::{self, Signals};
+use crate::sys::spawn::Endowment;
+use crate::sys::{clock, cpus, descriptors, output, priority, proc, sockets};
 
 use super::channel::Channel;
 use super::control::Control;
@@ -24,6 +25,7 @@ use super::logging::Logging;
 use super::members::Members;
 use super::notices::{Level, Notices};
 use super::poll::{Interest, Poll, Source};
+use super::signals::Hangup;
 use super::words::Evidence;
 use super::{Carried, Master};
 
@@ -48,13 +50,12 @@ pub fn run(crossing: Crossing) -> ExitCode {
 fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let pid = std::process::id();
     last_words_of_a_panic(pid);
-    let number_3 = descriptors::hold_number(spawn::CHANNEL_NUMBER)?;
+    let endowment = Endowment::take()?;
     let options: Options = serde_json::from_slice(&descriptors::read_memory(crossing.options)?)?;
     signals::ignore_write_signals()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     // Members wake it in the middle of what they do: it takes several of their words at once when they wait for more.
     priority::batch();
-    let open_files = descriptors::raise_open_files()?;
     let directory = Directory::open()?;
     let mut record = Record::of_self(&options)?;
     if let Some(parents) = directory.read_record(&options.title) {
@@ -67,15 +68,13 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         poll.add(channel, Source::Parent, Interest::Read)?;
     }
     let foreign: BTreeSet<u32> = proc::children(pid)?.into_iter().collect();
-    let caught: Vec<i32> = [SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGUSR1]
-        .into_iter()
-        .filter(|signal| *signal != SIGHUP || !signals::is_ignored(SIGHUP))
-        .collect();
-    let signals = Signals::catch(&caught)?;
+    signals::keep_ended_children()?;
+    let hangup = Hangup::decide()?;
+    let signals = Signals::catch(&hangup.caught())?;
     poll.add(&signals, Source::Signals, Interest::Read)?;
     let mut logging = Logging::stand(&options, crossing.ledger)?;
     if let Some(logging) = &mut logging {
-        logging.spawn_logger(open_files, Some(&poll), std::iter::empty())?;
+        logging.spawn_logger(&endowment, Some(&poll), std::iter::empty())?;
     }
     let lifecycle = Lifecycle::new(policy(&options));
     let listeners = Listeners::new(options.dispatch, Inherited::new(crossing.inherited));
@@ -100,6 +99,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         agents: 0,
         workers: 0,
         started_ms: clock::monotonic_ms(),
+        hangup,
     };
     Ok(Master {
         notices: Notices::new(pid, carried.options.log_level),
@@ -109,8 +109,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         signals,
         control: Control::default(),
         directory,
-        open_files,
-        _number_3: number_3,
+        endowment,
         reserve: Some(descriptors::placeholder()?),
         foreign,
         seen: Evidence::default(),
@@ -118,6 +117,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         exit: None,
         buffer: vec![0; BUFFER],
         reap_at: None,
+        blind_since: None,
     })
 }
 

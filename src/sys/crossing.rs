@@ -27,7 +27,7 @@ pub const MASTERS_OWN: [&str; 4] = [OPTIONS, LOCK, LEDGER, INHERITED];
 /// All variables of this list: never inherited by accident.
 const VARIABLES: [&str; 5] = [OPTIONS, LOCK, LEDGER, CHANNEL, INHERITED];
 
-/// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs 3 for its
+/// Everything above the standard streams that crosses our own exec. Numbers start at 10: the master needs a low one for its
 /// members' channel.
 #[derive(Debug)]
 pub struct Crossing {

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl, open};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -72,16 +72,6 @@ pub fn duplicate_from(descriptor: impl AsFd, lowest: RawFd) -> io::Result<OwnedF
 /// The kernel's.
 pub fn placeholder() -> io::Result<OwnedFd> {
     Ok(open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?)
-}
-
-/// Holds number `number` for as long as the result lives, so that nothing else gets it.
-///
-/// # Errors
-/// EBUSY when it is taken.
-pub fn hold_number(number: RawFd) -> io::Result<OwnedFd> {
-    let opened = placeholder()?;
-    let held = if opened.as_raw_fd() == number { opened } else { duplicate_from(opened, number)? };
-    if held.as_raw_fd() == number { Ok(held) } else { Err(io::Error::from_raw_os_error(libc::EBUSY)) }
 }
 
 /// The limits of open files, soft and hard.

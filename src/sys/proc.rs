@@ -148,6 +148,35 @@ pub fn start_ticks(pid: u32) -> io::Result<u64> {
     if stat.is_alive() { Ok(stat.start_ticks) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
+/// The first words of a process's arguments, at most `most` bytes, with spaces between them; the kernel's name for it when it
+/// has none left (a zombie) or never had any (a kernel thread).
+///
+/// # Errors
+/// `NotFound` when it has gone.
+pub fn first_words(pid: u32, most: usize) -> io::Result<Vec<u8>> {
+    let mut words = Vec::with_capacity(most);
+    let most = u64::try_from(most).unwrap_or(u64::MAX);
+    File::open(format!("/proc/{pid}/cmdline"))?.take(most).read_to_end(&mut words)?;
+    if words.is_empty() {
+        words = fs::read(format!("/proc/{pid}/comm"))?;
+    }
+    let end = words.iter().rposition(|byte| !matches!(byte, 0 | b'\n')).map_or(0, |last| last + 1);
+    words.truncate(end);
+    words.iter_mut().filter(|byte| **byte == 0).for_each(|byte| *byte = b' ');
+    Ok(words)
+}
+
+/// Does this process have a controlling terminal? (`tty_nr`, field 7 of proc_pid_stat(5).)
+///
+/// # Errors
+/// When /proc is not there.
+pub fn has_controlling_terminal() -> io::Result<bool> {
+    let line = fs::read("/proc/self/stat")?;
+    let end_of_name = line.iter().rposition(|byte| *byte == b')').unwrap_or(0);
+    let fields = String::from_utf8_lossy(line.get(end_of_name + 1..).unwrap_or_default()).into_owned();
+    Ok(fields.split_ascii_whitespace().nth(7 - 3).is_some_and(|terminal| terminal != "0"))
+}
+
 /// The effective uid of a process: the owner of its directory.
 ///
 /// # Errors

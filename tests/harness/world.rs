@@ -334,6 +334,7 @@ fn is_ordinary(line: &str) -> bool {
     };
     text.contains(" started") && text.ends_with("ms)")
         || text == "master is killed by signal SIGTERM, closing"
+        || text.starts_with("SIG") && text.contains(" from ") && text.contains(", uid ") && !text.contains("ignored")
         || text.starts_with("new worker:") && text.ends_with(" fork (state: none)")
         || text == "new agent_worker starting..."
         || text == "exit with code:0"

@@ -261,9 +261,9 @@ impl Waiting<'_> {
     }
 
     fn take_signals(&mut self) -> io::Result<Option<Ending>> {
-        for signal in self.signals.take() {
-            if signal != SIGCHLD {
-                return Ok(Some(Ending::Cancelled(signal)));
+        for arrived in self.signals.take() {
+            if arrived.signal != SIGCHLD {
+                return Ok(Some(Ending::Cancelled(arrived.signal)));
             }
             self.tree.reap();
             if let Some(ended) = self.tree.masters_end() {

@@ -35,6 +35,26 @@ fn a_close_is_listeners_workers_agent_strays_exit() {
 }
 
 #[test]
+fn a_fault_of_the_masters_own_closes_as_politely_and_the_exit_code_is_1() {
+    let mut stage = Stage::running(policy(false, 1));
+    assert_eq!(stage.tell(Event::Close(CloseCause::Fault)), [CloseListeners, LeaveDispatch(nth(1)), Drain(nth(1))]);
+    assert_eq!(stage.tell(Event::Close(CloseCause::Fault)), NOTHING);
+    assert_eq!(stage.tell(Event::Drained(nth(1))), [Terminate(nth(1))]);
+    assert_eq!(stage.dies(1, Death::Code(0)), [EndStrays { kill: false }]);
+    assert_eq!(stage.tell(Event::Alone), [Exit(1)]);
+}
+
+#[test]
+fn a_fault_in_the_middle_of_a_close_shows_in_its_exit_code() {
+    let mut stage = Stage::running(policy(false, 1));
+    stage.signal();
+    assert_eq!(stage.tell(Event::Close(CloseCause::Fault)), NOTHING);
+    stage.tell(Event::Drained(nth(1)));
+    stage.dies(1, Death::Code(0));
+    assert_eq!(stage.tell(Event::Alone), [Exit(1)]);
+}
+
+#[test]
 fn requests_in_flight_have_the_grace_less_a_fifth_and_the_whole_ends_in_kill() {
     let mut stage = Stage::running(policy(true, 1));
     stage.signal();
