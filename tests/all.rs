@@ -50,6 +50,7 @@ mod shortages;
 mod signals;
 mod simulation;
 mod sockets;
+mod spare;
 mod stand_in;
 mod start_daemon;
 mod start_failures;

@@ -54,8 +54,8 @@ pub enum Event {
     },
     /// The worker has said that it leaves the cluster (Node's `worker.disconnect()` and `worker.kill()`).
     Leaves(MemberId),
-    /// The member has booted and asks for the address that it is to serve; the answer is withheld (see
-    /// [`super::Lifecycle::is_held`]) until [`super::Action::OpenGate`].
+    /// The member has booted and asks for the address that it is to serve. One that is held
+    /// ([`super::Lifecycle::is_held`]) gets its answer with [`super::Action::OpenGate`], the others have it.
     AtGate(MemberId),
     /// The member's servers have closed and its last answer is sent; said at once for a member that cannot be asked.
     Drained(MemberId),

@@ -38,14 +38,21 @@ impl Lifecycle {
     }
 
     pub(super) fn at_gate(&mut self, id: MemberId, actions: &mut Vec<Action>) {
-        let Some(member) = self.member_mut(id).filter(|member| member.held) else { return };
+        let is_refork = self.phase == Phase::Running && !self.is_next(id);
+        let Some(member) = self.member_mut(id) else { return };
         match member.state {
-            State::Booting { slow_told: _ } => {
+            State::Booting { slow_told: _ } if member.held => {
                 member.state = State::Waiting;
                 if matches!(member.role, Role::Spare { kind: _, place: _ }) {
                     actions.push(Action::Notice(Notice::SpareWaits(id)));
                 }
             }
+            // Its question is answered, and it may have a connection before it says that it listens: no spare takes its place.
+            State::Booting { slow_told: _ } if is_refork && member.role != Role::Agent => {
+                member.state = State::Entering { until: member.spawned_at.saturating_add(member.boot_grace_ms) };
+            }
+            // In a start, or in an operation worker by worker, no spare stands in.
+            State::Booting { slow_told: _ } => {}
             // It asks for a second address, or is on its way out.
             State::Spawning
             | State::Waiting

@@ -211,7 +211,10 @@ impl Lifecycle {
                 self.announce_when_ready(actions);
                 self.spawn_next(now, actions);
             }
-            Phase::Running => self.spawn_next(now, actions),
+            Phase::Running => {
+                self.stand_in(now, actions);
+                self.spawn_next(now, actions);
+            }
             Phase::ClosingWorkers | Phase::ClosingAgent => self.go_on_closing(now, actions),
         }
     }

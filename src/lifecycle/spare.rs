@@ -1,7 +1,7 @@
 //! Spares: workers that have booted and wait at the gate, so that a lost worker's place is taken in milliseconds. They boot
 //! when nothing else is to be done, and never count as capacity.
 
-use super::member::Member;
+use super::member::{Member, State};
 use super::request::Patience;
 use super::slot::{Seat, Slot};
 use super::{Action, Lifecycle, MemberId, Millis, Notice, Phase, Role};
@@ -32,10 +32,30 @@ impl Lifecycle {
         actions.push(Action::Notice(Notice::SpareTakesOver { spare: spare.id, role }));
         spare.role = role;
         spare.let_in(now, actions);
-        if let Some(slot) = self.slot_mut(role) {
-            slot.seat = Seat::Taken(spare);
+        let Some(slot) = self.slot_mut(role) else { return false };
+        let slower = slot.seat.vacate();
+        slot.seat = Seat::Taken(spare);
+        if let Some(slower) = slower {
+            self.retire(slower, Patience::default().drain_grace_ms, now, actions);
         }
         true
+    }
+
+    /// While a spare waits, no worker's seat is without one that listens: a spare that has booted before the successor of a
+    /// lost worker is the faster one. It takes the seat, and the successor goes. (The successor could wait in the spare's
+    /// place, but it was spawned as that very worker, and what it was told of its place cannot be taken back.)
+    pub(super) fn stand_in(&mut self, now: Millis, actions: &mut Vec<Action>) {
+        loop {
+            let workers = self.slots.iter().filter(|slot| slot.role != Role::Agent);
+            let Some((lack, role)) = workers.filter_map(|slot| Some((lacks(slot)?, slot.role))).max() else { return };
+            let refill_at = match lack {
+                Lack::Boots { since: _ } | Lack::Dying => now,
+                Lack::Empty { due } => due.max(now),
+            };
+            if !self.spare_takes_over(role, refill_at, now, actions) {
+                return;
+            }
+        }
     }
 
     /// What waits was booted before a reload: new ones boot when it is over.
@@ -58,5 +78,39 @@ impl Lifecycle {
         for spare in spares {
             self.retire(spare, drain_grace_ms, now, actions);
         }
+    }
+}
+
+/// What a seat has instead of a worker that listens: the longest outage is the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Lack {
+    /// A successor that boots.
+    Boots { since: Millis },
+    /// One that hung and is being ended.
+    Dying,
+    /// No member until then.
+    Empty { due: Millis },
+}
+
+fn lacks(slot: &Slot) -> Option<Lack> {
+    let member = match &slot.seat {
+        Seat::Empty { due } => return Some(Lack::Empty { due: *due }),
+        // A scale that is under way will fill it.
+        Seat::Closed => return None,
+        Seat::Taken(member) => member,
+    };
+    match member.state {
+        State::Booting { slow_told: _ } => Some(Lack::Boots { since: member.spawned_at }),
+        State::Terminated { until: _ } | State::Killed { until: _ } => Some(Lack::Dying),
+        // The answer to a spawn comes before anything else; the others listen, or are about to. One that has closed its address
+        // has a moment to listen again, then its seat is empty.
+        State::Spawning
+        | State::Waiting
+        | State::Entering { until: _ }
+        | State::Ready
+        | State::Away { until: _ }
+        | State::Lingering { until: _ }
+        | State::Disconnected { until: _ }
+        | State::Draining { until: _ } => None,
     }
 }

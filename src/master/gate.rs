@@ -44,7 +44,7 @@ impl Gate {
 }
 
 impl Master {
-    /// Is this question one that has to wait? Then it is kept, and the lifecycle is told.
+    /// Is this question one that has to wait? Then it is kept. The lifecycle hears of each that is about the served address.
     pub(super) fn hold(&mut self, from: MemberId, query: &QueryServer<'_>) -> bool {
         let Carried { options, real_port, runtime, lifecycle, listeners, gate, .. } = &mut self.carried;
         let expected = runtime.sticky_worker_port.or(real_port.port);
@@ -55,7 +55,11 @@ impl Master {
             address_type: query.address_type,
         };
         let as_before = gate.served.is_some() && listeners.asked_before(query) == gate.served;
-        if !lifecycle.is_held(from) || !served::is_to_serve(options, expected, as_before, &asked) {
+        if !served::is_to_serve(options, expected, as_before, &asked) {
+            return false;
+        }
+        if !lifecycle.is_held(from) {
+            self.tell(Event::AtGate(from));
             return false;
         }
         let held = gate.held.entry(from).or_default();

@@ -21,7 +21,8 @@
 //!     master gives up, then, but for members that began to boot before.
 //! 13. An operation never leaves fewer workers serving than before it began, but for those that faults take; who holds a seat
 //!     is not asked to go. A failed reload by generation changes nothing, a failed scale neither.
-//! 14. Nobody is let in before the whole generation is at the gate; no spare before it takes a lost one's place.
+//! 14. Nobody is let in before the whole generation is at the gate; no spare before it takes a lost one's place, and none waits
+//!     while a seat has no worker that listens.
 //! 15. Every request is answered, once, and truly; after an operation there are as many workers as wanted.
 //! 16. What members are spawned with is what a reload has brought from its beginning on, and what was in force before it once
 //!     it has failed or been cancelled without having put a member in place.
@@ -356,6 +357,7 @@ impl World {
         }
         self.judge_operations()?;
         self.judge_servers()?;
+        self.judge_spares()?;
         let expected = |account: &&Account| matches!(account.role, Role::Agent) || self.is_wanted(account.role);
         let holders = self.judge.seats().filter(expected).filter_map(|account| account.holder);
         let ready = holders.filter(|holder| self.lifecycle.is_ready(holder.0)).count();
@@ -364,6 +366,20 @@ impl World {
         let vacant = self.judge.seats().any(|account| account.holder.is_none() && self.is_replaced(account.role));
         let kept = self.lifecycle.next_timeout().is_some() || self.lifecycle.operation().is_some();
         must!(phase != Phase::Running || !vacant || kept, "a slot is empty and nothing is planned");
+        Ok(())
+    }
+
+    /// No spare waits while a worker's seat is empty, or its successor boots.
+    fn judge_spares(&self) -> Verdict {
+        let untouched = |process: &Process| process.open && process.termed_at.is_none() && !process.asked_to_drain;
+        let waits =
+            |process: &&Process| matches!(process.role, Role::Spare { .. }) && process.at_gate && untouched(process);
+        let Some(spare) = self.processes.iter().find(waits).filter(|_| self.judge.is_running()) else { return Ok(()) };
+        for seat in self.judge.seats().filter(|seat| seat.role != Role::Agent) {
+            let holder = seat.holder.and_then(|(id, _)| self.process(id));
+            let serves = holder.is_some_and(|holder| untouched(holder) && (holder.ready || holder.at_gate));
+            must!(serves, "{spare:?} waits, and {seat:?} needs it");
+        }
         Ok(())
     }
 

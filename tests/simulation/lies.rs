@@ -1,6 +1,6 @@
 //! Events that are late or untrue: they must change nothing.
 
-use eggctl::lifecycle::{Address, Death, Event, Lifecycle, MemberId, Phase};
+use eggctl::lifecycle::{Address, Death, Event, Lifecycle, MemberId, Phase, Role};
 
 use super::coverage::Coverage;
 use super::world::{Verdict, World};
@@ -44,7 +44,7 @@ impl World {
             if process.ready || !process.open {
                 self.claim_to(copy, Event::Ready(process.id), coverage)?;
             }
-            if !self.lifecycle.is_held(process.id) || process.at_gate {
+            if process.at_gate || process.role == Role::Agent || process.ready {
                 self.claim_to(copy, Event::AtGate(process.id), coverage)?;
             }
             if !process.asked_to_drain || process.drained {

@@ -1,9 +1,9 @@
 //! What can happen next, and what is asked for.
 
-use eggctl::lifecycle::{CancelledBy, Death, Event, Phase, RequestId};
+use eggctl::lifecycle::{CancelledBy, Death, Event, Phase, RequestId, Role};
 
 use super::coverage::Coverage;
-use super::world::{Ask, Move, PATIENCE, Verdict, World};
+use super::world::{Ask, Move, PATIENCE, Process, Verdict, World};
 
 impl World {
     /// Everything that can happen now. `deaths`: the ways to die that are tried.
@@ -24,7 +24,7 @@ impl World {
                 moves.push(self.becomes_ready(process));
             }
             self.moves_of_servers(process, &mut moves);
-            if process.open && held && !process.at_gate && !self.passes_gate {
+            if process.open && (held || self.may_ask(process)) && !process.at_gate && !self.passes_gate {
                 moves.push(Move::AtGate(process.id));
             }
             if process.open && process.asked_to_drain && !process.drained {
@@ -54,6 +54,14 @@ impl World {
             }
         }
         moves
+    }
+
+    /// Does it make a difference that this worker, which is not held, asks for the served address? It does where a spare may
+    /// take its place.
+    pub fn may_ask(&self, process: &Process) -> bool {
+        let boots = process.open && !process.ready && process.termed_at.is_none() && !process.asked_to_drain;
+        let is_refork = process.role != Role::Agent && self.judge.is_running() && self.judge.is_holder(process.id);
+        self.policy.spares > 0 && is_refork && boots && !process.at_gate
     }
 
     pub fn ask(&mut self, ask: Ask, coverage: &mut Coverage) -> Verdict {

@@ -229,14 +229,21 @@ impl World {
         Ok(())
     }
 
-    /// A spare takes the place of who was lost.
+    /// A spare takes the place of a worker that was lost, and of its successor if that has not listened yet.
     pub fn judge_take_over(&mut self, spare: MemberId, role: Role) -> Verdict {
         must!(self.process(spare).is_some_and(|process| process.at_gate && !process.let_in), "{spare:?} does not wait");
         must!(self.policy.refork && self.judge.is_running(), "a spare takes over outside of running");
         let now = self.now;
         let lost = self.judge.account(role)?;
-        must!(lost.holder.is_none() && !lost.told, "nobody was lost in {role:?}");
-        let refill = lost.due;
+        let (successor, refill) = (lost.holder.take(), lost.due);
+        if let Some((successor, _)) = successor {
+            let slower = self.process(successor).is_some_and(|process| {
+                let boots = process.open && !process.at_gate && !process.asked_to_drain;
+                !process.ready && boots || process.termed_at.is_some()
+            });
+            must!(slower, "{role:?} is not lost: {successor:?} has it");
+            self.judge.operations.retired.push(successor);
+        }
         let held = |account: &&mut Account| account.holder.is_some_and(|holder| holder.0 == spare);
         let Some(place) = self.judge.accounts.iter_mut().find(held) else {
             return Err(format!("{spare:?} is no spare"));

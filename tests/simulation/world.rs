@@ -29,7 +29,7 @@ pub struct Process {
     pub termed_at: Option<Millis>,
     pub killed_at: Option<Millis>,
     pub slow_told: bool,
-    /// It has booted and asked for the address that it is to serve, while it was held.
+    /// It has booted and asked for the address that it is to serve.
     pub at_gate: bool,
     /// The gate was opened for it, and when.
     pub let_in: bool,
@@ -209,7 +209,16 @@ impl World {
             Move::Unlisten(id) => self.unlisten(id, coverage)?,
             Move::Leave(id) => self.leave(id, coverage)?,
             Move::AtGate(id) => {
-                self.mark(id, |process, _| process.at_gate = true);
+                // The shell answers one that is not held immediately.
+                let held = self.lifecycle.is_held(id);
+                self.mark(
+                    id,
+                    if held {
+                        |process, _| process.at_gate = true
+                    } else {
+                        |process, _| (process.at_gate, process.let_in) = (true, true)
+                    },
+                );
                 self.tell(Event::AtGate(id), coverage)?;
             }
             Move::Ask(ask) => self.ask(ask, coverage)?,

@@ -6,6 +6,7 @@ mod death;
 mod health;
 mod operation;
 mod serving;
+mod spare;
 mod start;
 
 use eggctl::lifecycle::Action::{Notice, Spawn};
