@@ -39,6 +39,7 @@ mod master_killed;
 mod messages;
 mod node_versions;
 mod parity;
+mod place;
 mod preloaded;
 mod refork;
 mod reload;

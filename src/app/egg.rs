@@ -14,15 +14,8 @@ pub fn agent(options: &Options, file: &Path, preload: Option<&Path>, json: Strin
     member(node::agent(options, Some(file), preload), json)
 }
 
-/// A worker, which also learns its slot, as cfork tells it: from 0, and the same for whoever follows it there.
-pub fn worker(program: Program, options: &Options, slot: u32, json: String) -> Program {
-    let mut program = member(program, json);
-    program.set.push(("CFORK_WORKER_INDEX".into(), slot.to_string().into()));
-    program.set.push(("CFORK_WORKER_COUNT".into(), options.workers.to_string().into()));
-    program
-}
-
-fn member(mut program: Program, json: String) -> Program {
+/// The agent or a worker: its one argument, and its warnings.
+pub fn member(mut program: Program, json: String) -> Program {
     program.arguments.push(json.into());
     // egg-cluster's: what is deprecated would be told on stderr, and fail the start.
     if program.set.contains(&("NODE_ENV".into(), "production".into())) {

@@ -6,6 +6,7 @@
 mod egg;
 pub mod messages;
 mod node;
+pub mod place;
 pub mod served;
 #[cfg(test)]
 mod tests;
@@ -47,20 +48,21 @@ pub struct Runtime {
 /// `preload` is the file that node loads first, when the options want it.
 #[must_use]
 pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&Path>, runtime: &Runtime) -> Program {
+    let slot = match role {
+        Role::Worker { slot, .. } => Some(slot),
+        Role::Agent | Role::Spare { .. } => None,
+    };
     let mut program = match (&options.application, role) {
         (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload),
         (Application::Node { script, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
-            node::worker(options, script, cluster_id, preload)
+            node::worker(options, script, cluster_id, slot, preload)
         }
         (Application::Egg { agent, cluster_options, .. }, Role::Agent) => {
             egg::agent(options, agent, preload, egg::members_options(cluster_options, runtime))
         }
-        (
-            Application::Egg { worker, cluster_options, .. },
-            Role::Worker { slot, .. } | Role::Spare { place: slot, .. },
-        ) => {
-            let program = node::worker(options, worker, cluster_id, preload);
-            egg::worker(program, options, slot, egg::members_options(cluster_options, runtime))
+        (Application::Egg { worker, cluster_options, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
+            let program = node::worker(options, worker, cluster_id, slot, preload);
+            egg::member(program, egg::members_options(cluster_options, runtime))
         }
     };
     program.arguments.extend(options.arguments.iter().cloned());

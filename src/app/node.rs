@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
+use super::place;
 use crate::options::{AGENT_SCRIPT, Options, SCRUBBED};
 use crate::sys::spawn::Program;
 
@@ -10,15 +11,28 @@ use crate::sys::spawn::Program;
 pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -> Program {
     // An application without an agent is never asked for one; if it were, node would tell the truth about this path.
     let named = options.base_dir.join(AGENT_SCRIPT);
-    program(options, script.unwrap_or(&named), None, preload)
+    program(options, script.unwrap_or(&named), Vec::new(), preload)
 }
 
-/// A worker of Node's cluster: `cluster.isPrimary` is false in it.
-pub fn worker(options: &Options, script: &Path, cluster_id: u32, preload: Option<&Path>) -> Program {
-    program(options, script, Some(cluster_id), preload)
+/// A worker of Node's cluster: `cluster.isPrimary` is false in it. A spare has no `slot` yet.
+pub fn worker(
+    options: &Options,
+    script: &Path,
+    cluster_id: u32,
+    slot: Option<u32>,
+    preload: Option<&Path>,
+) -> Program {
+    let mut told = vec![("NODE_UNIQUE_ID", cluster_id.to_string())];
+    told.extend(slot.into_iter().flat_map(|slot| place::variables(slot, options.workers)));
+    program(options, script, told, preload)
 }
 
-fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: Option<&Path>) -> Program {
+fn program(
+    options: &Options,
+    script: &Path,
+    told: Vec<(&'static str, String)>,
+    preload: Option<&Path>,
+) -> Program {
     let mut arguments: Vec<OsString> = options.node_flags.iter().map(OsString::from).collect();
     let mut set = options.environment.clone();
     if let Some(preload) = preload {
@@ -28,9 +42,7 @@ fn program(options: &Options, script: &Path, cluster_id: Option<u32>, preload: O
     }
     arguments.push(script.into());
     set.push(("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into()));
-    if let Some(id) = cluster_id {
-        set.push(("NODE_UNIQUE_ID".into(), id.to_string().into()));
-    }
+    set.extend(told.into_iter().map(|(name, value)| (name.into(), value.into())));
     let unset = SCRUBBED.iter().copied().filter(|name| set.iter().all(|(other, _)| other != name)).collect();
-    Program { path: options.node.clone(), arguments, set, unset, directory: options.directory.clone() }
+    Program { path: options.node.clone(), arguments, set, unset, directory: options.directory.clone(), ends_with_us: false }
 }

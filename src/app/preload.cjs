@@ -68,10 +68,11 @@ function count(handle) {
   handle.close = (...args) => { forget(handle); return close.apply(handle, args); };
 }
 
-// 4. Say so when it is done. (Prepended: Node's own listener for internal messages stands already.)
+// 4. Say so when it is done, and learn, as a spare, which worker it becomes. (Prepended: Node's own listener for internal messages stands already.)
 const drained = () => process.connected && process.send({ cmd: 'NODE_EGGCTL', act: 'drained' }, () => {});
 process.prependListener('internalMessage', (message, handle) => {
   if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'drain') drain();
+  if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'place') Object.assign(process.env, message.env);
   if (message && message.cmd === 'NODE_EGGCTL' && message.act === 'last') drained(); // What came before it is emitted already.
   if (message && message.cmd === 'NODE_HANDLE' && message.type === 'net.Socket' && handle) count(handle);
 });

@@ -117,8 +117,10 @@ fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
     assert_eq!(members_options_json(&options, &sticky).as_deref(), Some(told_sticky));
     for (name, of_agent, of_worker) in [
         ("NODE_UNIQUE_ID", None, Some("7")),
+        ("EGGCTL_WORKER", None, Some("2")),
         ("CFORK_WORKER_INDEX", None, Some("1")),
         ("CFORK_WORKER_COUNT", None, Some("2")),
+        ("NODE_APP_INSTANCE", None, Some("1")),
         ("NO_DEPRECATION", Some("*"), Some("*")),
     ] {
         assert_eq!((set(&agent, name), set(&worker, name)), (of_agent, of_worker), "{name}");
@@ -131,9 +133,26 @@ fn eggs_members_run_its_own_files_with_all_they_are_told_in_one_argument() {
 
 #[test]
 fn a_worker_keeps_its_slot_through_all_its_lives() {
-    for life in [1, 2, 60] {
-        let program = launch(&egg(Family::Four, None), WORKER, life, None, &Runtime::default());
-        assert_eq!(set(&program, "CFORK_WORKER_INDEX"), Some("1"));
+    for options in [egg(Family::Three, None), egg(Family::Four, None), options(None)] {
+        for life in [1, 2, 60] {
+            let program = launch(&options, WORKER, life, None, &Runtime::default());
+            assert_eq!(name_of(WORKER), "worker 2");
+            let told = ["EGGCTL_WORKER", "CFORK_WORKER_INDEX", "CFORK_WORKER_COUNT", "NODE_APP_INSTANCE"];
+            assert_eq!(told.map(|name| set(&program, name).unwrap()), ["2", "1", "2", "1"]);
+        }
+    }
+}
+
+#[test]
+fn a_spare_and_an_agent_are_told_no_place_not_even_one_that_the_master_has_inherited() {
+    for options in [egg(Family::Three, None), egg(Family::Four, None), options(None)] {
+        for role in [Role::Spare { kind: Kind(0), place: 0 }, Role::Agent] {
+            let program = launch(&options, role, 3, None, &Runtime::default());
+            for (name, _) in place::variables(0, 1) {
+                assert_eq!(set(&program, name), None, "{name} of {role:?}");
+                assert!(program.unset.contains(&name), "{name} of {role:?}");
+            }
+        }
     }
 }
 
@@ -142,7 +161,7 @@ fn outside_production_what_is_deprecated_is_told_and_plain_node_knows_nothing_of
     let options = Options { environment: Vec::new(), ..egg(Family::Three, None) };
     assert_eq!(set(&launch(&options, WORKER, 1, None, &Runtime::default()), "NO_DEPRECATION"), None);
     let plain = launch(&self::options(None), WORKER, 1, None, &Runtime { cluster_port: Some(1), ..Runtime::default() });
-    assert_eq!((set(&plain, "CFORK_WORKER_INDEX"), set(&plain, "NO_DEPRECATION")), (None, None));
+    assert_eq!(set(&plain, "NO_DEPRECATION"), None);
     assert_eq!(
         members_options_json(&self::options(None), &Runtime { cluster_port: Some(1), ..Runtime::default() }),
         None

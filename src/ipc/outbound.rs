@@ -1,5 +1,6 @@
 //! The frames that the master sends. Each is one line with its newline, as Node 20 writes it.
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::inbound::SentConnectionsQuestion;
@@ -98,6 +99,14 @@ pub fn drain() -> Frame {
 #[must_use]
 pub fn last() -> Frame {
     frame(r#"{"cmd":"NODE_EGGCTL","act":"last"}"#.into())
+}
+
+/// "This is your place now": our preload puts the variables into the member's environment, as far as its program sees it.
+#[must_use]
+pub fn place(variables: &[(&str, String)]) -> Frame {
+    let pairs = variables.iter().map(|(name, value)| format!("{}:{}", Value::from(*name), Value::from(value.as_str())));
+    let pairs: Vec<String> = pairs.collect();
+    frame(format!(r#"{{"cmd":"NODE_EGGCTL","act":"place","env":{{{}}}}}"#, pairs.join(",")))
 }
 
 /// "The handle has arrived."
@@ -236,6 +245,12 @@ mod tests {
     fn a_key_cannot_break_out_of_its_quotes() {
         let frame = NewConnection::of("a\"b\n\\").frame(1);
         assert!(line(&frame).contains(r#""key":"a\"b\n\\","#));
+    }
+
+    #[test]
+    fn a_place_is_an_object_of_variables() {
+        let told = line(&place(&[("A", "1".to_owned()), ("B", "\"".to_owned())])).to_owned();
+        assert_eq!(told, r#"{"cmd":"NODE_EGGCTL","act":"place","env":{"A":"1","B":"\""}}"#);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use crate::app::served;
 use crate::ipc::inbound::{Listening, QueryServer};
-use crate::lifecycle::{Address, Event, MemberId};
+use crate::ipc::outbound;
+use crate::lifecycle::{Address, Event, MemberId, Role};
 use crate::sys::clock;
 
 use super::{Carried, Master};
@@ -74,9 +75,14 @@ impl Master {
 
     /// Answers everything that the member asked, in the order in which it did.
     pub(super) fn open_gate(&mut self, member: MemberId) {
-        let Carried { members, lifecycle, gate, listeners, .. } = &mut self.carried;
+        let Carried { members, lifecycle, gate, listeners, options, .. } = &mut self.carried;
+        let before = members.get(member).map(|one| one.role);
         if let Some(role) = lifecycle.role(member) {
             members.set_role(member, role);
+            // A spare becomes a worker: it learns which one before it serves.
+            if let (Role::Worker { slot, .. }, true) = (role, before != Some(role) && options.preload) {
+                members.push(member, outbound::place(&app::place::variables(slot, options.workers)));
+            }
         }
         let mut outcomes = Vec::new();
         for (query, data) in gate.held.remove(&member).unwrap_or_default() {

@@ -316,14 +316,18 @@ impl Options {
 pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
 /// Taken from the environment of master and members, unless set anew for a member. With the first four a member would
-/// believe in a channel or a cluster of somebody else's, with `LISTEN_…` in sockets that only the master has inherited; the
-/// others switch off sending in Egg's messenger (`sendmessage`
+/// believe in a channel or a cluster of somebody else's, with the next four in a place that is another master's worker's, with
+/// `LISTEN_…` in sockets that only the master has inherited; the others switch off sending in Egg's messenger (`sendmessage`
 /// does so under node-dev, which it sees in `_`, a shell's word for the program that it ran).
 pub const SCRUBBED: &[&str] = &[
     "NODE_CHANNEL_FD",
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
     "EGGCTL_MEMBER",
+    "EGGCTL_WORKER",
+    "CFORK_WORKER_INDEX",
+    "CFORK_WORKER_COUNT",
+    "NODE_APP_INSTANCE",
     "LISTEN_PID",
     "LISTEN_FDS",
     "LISTEN_FDNAMES",

@@ -33,6 +33,8 @@ pub struct Program {
     pub unset: Vec<&'static str>,
     /// Its working directory.
     pub directory: PathBuf,
+    /// Does the kernel send it TERM when this process ends, however that is?
+    pub ends_with_us: bool,
 }
 
 /// A member that has been spawned.
@@ -83,6 +85,16 @@ impl Endowment {
     pub fn spawn(&self, program: &Program, output: Output) -> io::Result<Spawned> {
         let mut command = command_of(program, output);
         command.env(NODES_CHANNEL, self.channel_number().to_string());
+        if program.ends_with_us {
+            // SAFETY: one async-signal-safe call between fork and exec. The signal is bound to the thread that forks: this
+            // program has one.
+            unsafe {
+                command.pre_exec(|| {
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM);
+                    Ok(())
+                });
+            }
+        }
         self.spawn_with_channel(command)
     }
 
