@@ -7,11 +7,16 @@ use super::place;
 use crate::options::{AGENT_SCRIPT, Options, SCRUBBED};
 use crate::sys::spawn::Program;
 
-/// A forked child: a channel, and no `NODE_UNIQUE_ID`, which would make it a cluster worker.
+/// A forked child: a channel, and no `NODE_UNIQUE_ID`, which would make it a cluster worker. Node ends a worker whose channel
+/// ends, and Egg its agent; of a plain agent the kernel does it, by TERM, and the preload sees that it does not take longer
+/// than the agent's part of a close.
 pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -> Program {
     // An application without an agent is never asked for one; if it were, node would tell the truth about this path.
     let named = options.base_dir.join(AGENT_SCRIPT);
-    program(options, script.unwrap_or(&named), Vec::new(), preload)
+    let told = vec![("EGGCTL_AGENT_GRACE", options.agent_close_grace_ms.to_string())];
+    let told = if preload.is_some() && !options.is_egg() { told } else { Vec::new() };
+    let program = program(options, script.unwrap_or(&named), told, preload);
+    Program { ends_with_us: !options.is_egg(), ..program }
 }
 
 /// A worker of Node's cluster: `cluster.isPrimary` is false in it. A spare has no `slot` yet.

@@ -117,3 +117,15 @@ function expectsAnswer(message) {
   const { worker } = require('cluster');
   return process.listenerCount('message') > nodesOwn || Boolean(worker && worker.listenerCount('message'));
 }
+
+// 6. A plain application's agent ends with its master: the kernel sends it TERM, and one that does not end by that is killed
+// when its time is over. (Not by a listener for `disconnect`: that would keep the process alive.)
+const grace = isMember && process.env.EGGCTL_AGENT_GRACE;
+delete process.env.EGGCTL_AGENT_GRACE;
+if (grace) {
+  const { disconnect, ppid: master } = process;
+  process.disconnect = function () { // Node calls it, too, when the channel's other end is closed.
+    setTimeout(() => process.ppid !== master && process.kill(process.pid, 'SIGKILL'), Number(grace)).unref();
+    return disconnect.apply(this, arguments);
+  };
+}

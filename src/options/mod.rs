@@ -315,7 +315,7 @@ impl Options {
 /// The variable that marks every process of one tree with its cookie.
 pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
-/// Taken from the environment of master and members, unless set anew for a member. With the first four a member would
+/// Taken from the environment of master and members, unless set anew for a member. With the first five a member would
 /// believe in a channel or a cluster of somebody else's, with the next four in a place that is another master's worker's, with
 /// `LISTEN_…` in sockets that only the master has inherited; the others switch off sending in Egg's messenger (`sendmessage`
 /// does so under node-dev, which it sees in `_`, a shell's word for the program that it ran).
@@ -324,6 +324,7 @@ pub const SCRUBBED: &[&str] = &[
     "NODE_CHANNEL_SERIALIZATION_MODE",
     "NODE_UNIQUE_ID",
     "EGGCTL_MEMBER",
+    "EGGCTL_AGENT_GRACE",
     "EGGCTL_WORKER",
     "CFORK_WORKER_INDEX",
     "CFORK_WORKER_COUNT",
