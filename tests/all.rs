@@ -27,6 +27,7 @@ mod giving_up;
 mod harness;
 mod health;
 mod inherited;
+mod inspector;
 mod leaving;
 mod log_faults;
 mod log_names;

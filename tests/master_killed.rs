@@ -74,7 +74,8 @@ fn detached_it_ends_with_a_killed_master_and_a_killed_logger() {
     world(|world| {
         world.start("svc", world.port()).arg("--no-preload").env("AGENT", "stay").run().exits(0);
         let master = world.master("svc");
-        let loggers = world.alive().into_iter().filter(|process| process.args.get(1).is_some_and(|arg| arg == "logger"));
+        let loggers =
+            world.alive().into_iter().filter(|process| process.args.get(1).is_some_and(|arg| arg == "logger"));
         let victims: Vec<u32> = [master].into_iter().chain(loggers.map(|logger| logger.pid)).collect();
         assert_eq!(victims.len(), 2);
         // Neither can do anything about the other's end.

@@ -189,8 +189,6 @@ fn what_it_is_told_wrongly_is_one_clear_error() {
             stand_in(world, &options).run().fails(2).says(words);
         }
         world.eggctl(&["start-cluster"]).run().fails(2).says("there are none");
-        let debugged = ["--inspect=9000", "start-cluster", &with(json!({}))];
-        world.eggctl(&debugged).run().fails(2).says("--inspect=9000 is not supported yet");
         let gone = stand_in(world, &with(json!({}))).env("NODE_CHANNEL_FD", "77").run();
         gone.fails(2).says("the parent's channel cannot be used: $NODE_CHANNEL_FD");
         let no_node = stand_in(world, &with(json!({}))).env("EGGCTL_NODE", "/no/node").run();

@@ -256,6 +256,7 @@ fn logger(place: &Path, read: OwnedFd) -> Running {
         set: Vec::new(),
         unset: Vec::new(),
         directory: PathBuf::from("/"),
+        ends_with_us: false,
     };
     let spawned = ENDOWMENT.spawn(&program, Output::default()).unwrap();
     let options = LogOptions {

@@ -3,16 +3,9 @@
 //! They work in the application's directory, as under @eggjs/scripts; egg-scripts 3 leaves them in the caller's.
 
 use std::ffi::OsString;
-use std::path::Path;
 
-use super::{Runtime, node};
-use crate::options::Options;
+use super::Runtime;
 use crate::sys::spawn::Program;
-
-/// The agent: a forked child.
-pub fn agent(options: &Options, file: &Path, preload: Option<&Path>, json: String) -> Program {
-    member(node::agent(options, Some(file), preload), json)
-}
 
 /// The agent or a worker: its one argument, and its warnings.
 pub fn member(mut program: Program, json: String) -> Program {

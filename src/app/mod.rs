@@ -4,6 +4,7 @@
 //! out: the master spawns, reads and writes.
 
 mod egg;
+pub mod inspector;
 pub mod messages;
 mod node;
 pub mod place;
@@ -18,6 +19,7 @@ use crate::ipc::inbound::{AddressType, Listening};
 use crate::lifecycle::Role;
 use crate::options::{Application, Family, Options};
 use crate::sys::spawn::Program;
+use node::Numbers;
 
 /// The file that node loads first in every member when the options want it; the master keeps it on disk.
 pub const PRELOAD: &str = include_str!("preload.cjs");
@@ -42,6 +44,8 @@ pub struct Runtime {
     pub cluster_port: Option<u16>,
     /// Where Egg's workers listen, on the loopback, when clients keep their workers and the master serves itself.
     pub sticky_worker_port: Option<u16>,
+    /// Where the inspector of this life listens: chosen for each.
+    pub inspect_port: Option<u16>,
 }
 
 /// How to run a member. `cluster_id` is a worker's id in Node's cluster, from 1 and never used twice; an agent has none.
@@ -53,15 +57,16 @@ pub fn launch(options: &Options, role: Role, cluster_id: u32, preload: Option<&P
         Role::Agent | Role::Spare { .. } => None,
     };
     let mut program = match (&options.application, role) {
-        (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload),
+        (Application::Node { agent, .. }, Role::Agent) => node::agent(options, agent.as_deref(), preload, runtime),
         (Application::Node { script, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
-            node::worker(options, script, cluster_id, slot, preload)
+            node::worker(options, script, &Numbers { cluster_id, slot }, preload, runtime)
         }
-        (Application::Egg { agent, cluster_options, .. }, Role::Agent) => {
-            egg::agent(options, agent, preload, egg::members_options(cluster_options, runtime))
-        }
+        (Application::Egg { agent, cluster_options, .. }, Role::Agent) => egg::member(
+            node::agent(options, Some(agent), preload, runtime),
+            egg::members_options(cluster_options, runtime),
+        ),
         (Application::Egg { worker, cluster_options, .. }, Role::Worker { .. } | Role::Spare { .. }) => {
-            let program = node::worker(options, worker, cluster_id, slot, preload);
+            let program = node::worker(options, worker, &Numbers { cluster_id, slot }, preload, runtime);
             egg::member(program, egg::members_options(cluster_options, runtime))
         }
     };

@@ -3,33 +3,41 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::place;
+use super::{Runtime, place};
 use crate::options::{AGENT_SCRIPT, Options, SCRUBBED};
 use crate::sys::spawn::Program;
 
 /// A forked child: a channel, and no `NODE_UNIQUE_ID`, which would make it a cluster worker. Node ends a worker whose channel
 /// ends, and Egg its agent; of a plain agent the kernel does it, by TERM, and the preload sees that it does not take longer
 /// than the agent's part of a close.
-pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>) -> Program {
+pub fn agent(options: &Options, script: Option<&Path>, preload: Option<&Path>, runtime: &Runtime) -> Program {
     // An application without an agent is never asked for one; if it were, node would tell the truth about this path.
     let named = options.base_dir.join(AGENT_SCRIPT);
     let told = vec![("EGGCTL_AGENT_GRACE", options.agent_close_grace_ms.to_string())];
     let told = if preload.is_some() && !options.is_egg() { told } else { Vec::new() };
-    let program = program(options, script.unwrap_or(&named), told, preload);
+    let program = program(options, script.unwrap_or(&named), told, preload, runtime);
     Program { ends_with_us: !options.is_egg(), ..program }
 }
 
-/// A worker of Node's cluster: `cluster.isPrimary` is false in it. A spare has no `slot` yet.
+/// What a worker is told of itself.
+pub struct Numbers {
+    /// Its id in Node's cluster.
+    pub cluster_id: u32,
+    /// Its place among the workers; a spare has none yet.
+    pub slot: Option<u32>,
+}
+
+/// A worker of Node's cluster: `cluster.isPrimary` is false in it.
 pub fn worker(
     options: &Options,
     script: &Path,
-    cluster_id: u32,
-    slot: Option<u32>,
+    numbers: &Numbers,
     preload: Option<&Path>,
+    runtime: &Runtime,
 ) -> Program {
-    let mut told = vec![("NODE_UNIQUE_ID", cluster_id.to_string())];
-    told.extend(slot.into_iter().flat_map(|slot| place::variables(slot, options.workers)));
-    program(options, script, told, preload)
+    let mut told = vec![("NODE_UNIQUE_ID", numbers.cluster_id.to_string())];
+    told.extend(numbers.slot.into_iter().flat_map(|slot| place::variables(slot, options.workers)));
+    program(options, script, told, preload, runtime)
 }
 
 fn program(
@@ -37,8 +45,11 @@ fn program(
     script: &Path,
     told: Vec<(&'static str, String)>,
     preload: Option<&Path>,
+    runtime: &Runtime,
 ) -> Program {
     let mut arguments: Vec<OsString> = options.node_flags.iter().map(OsString::from).collect();
+    // After what names the base, and it is the last one that counts.
+    arguments.extend(runtime.inspect_port.map(|port| format!("--inspect-port={port}").into()));
     let mut set = options.environment.clone();
     if let Some(preload) = preload {
         // Forks of a member inherit the flag: by this the preload tells which it is.
@@ -49,5 +60,12 @@ fn program(
     set.push(("NODE_CHANNEL_SERIALIZATION_MODE".into(), "json".into()));
     set.extend(told.into_iter().map(|(name, value)| (name.into(), value.into())));
     let unset = SCRUBBED.iter().copied().filter(|name| set.iter().all(|(other, _)| other != name)).collect();
-    Program { path: options.node.clone(), arguments, set, unset, directory: options.directory.clone(), ends_with_us: false }
+    Program {
+        path: options.node.clone(),
+        arguments,
+        set,
+        unset,
+        directory: options.directory.clone(),
+        ends_with_us: false,
+    }
 }

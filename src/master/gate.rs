@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
+use crate::app;
 use crate::app::served;
 use crate::ipc::inbound::{Listening, QueryServer};
-use crate::app;
 use crate::ipc::outbound;
 use crate::lifecycle::{Address, Event, MemberId, Role};
 use crate::sys::clock;

@@ -28,6 +28,8 @@ pub struct Member {
     pub channel: Option<Channel>,
     /// When it was spawned, in monotonic milliseconds.
     pub spawned_ms: u64,
+    /// Where its inspector listens, if it has one or may be told to.
+    pub inspect_port: Option<u16>,
 }
 
 impl Member {

@@ -3,10 +3,12 @@
 use std::io;
 
 use crate::app;
+use crate::app::Runtime;
 use crate::app::messages::Happening;
 use crate::ipc::outbound;
 use crate::ipc::report::{self, Report, Served};
 use crate::lifecycle::{Action, Event, MemberId, Notice, Phase, Role, StartFailure};
+use crate::options::Options;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::reap::Ended;
 use crate::sys::signals::{SIGKILL, SIGTERM};
@@ -14,7 +16,7 @@ use crate::sys::spawn::Output;
 use crate::sys::{clock, crossing, signals, spawn};
 
 use super::channel::Channel;
-use super::members::Member;
+use super::members::{Member, Members};
 use super::notices::Level;
 use super::{Carried, Master, places, words};
 
@@ -78,7 +80,9 @@ impl Master {
             true => Some(self.directory.keep_preload(app::PRELOAD).map_err(io::Error::other)?),
             false => None,
         };
-        let mut program = app::launch(options, role, number, preload.as_deref(), runtime);
+        let inspect_port = inspect_port(options, members, role);
+        let runtime = Runtime { inspect_port, ..*runtime };
+        let mut program = app::launch(options, role, number, preload.as_deref(), &runtime);
         program.unset.extend(crossing::MASTERS_OWN);
         let output = logging.as_mut().map_or(Ok(Output::default()), |logging| logging.output_of(role))?;
         let spawned = self.endowment.spawn(&program, output)?;
@@ -90,7 +94,8 @@ impl Master {
         }
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
-        let member = Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms };
+        let member =
+            Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms, inspect_port };
         let line = words::spawned(&member);
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if self.carried.lifecycle.phase() == Phase::Running {
@@ -254,6 +259,14 @@ impl Master {
             self.announce(Happening::WorkerLeaves);
         }
     }
+}
+
+/// Where the inspector of a new member listens, when all members are to have one: not where a living one does.
+fn inspect_port(options: &Options, members: &Members, role: Role) -> Option<u16> {
+    let inherited = std::env::var("NODE_OPTIONS").unwrap_or_default();
+    let base = app::inspector::base(&inherited, &options.node_flags)?;
+    let is_taken = |port| members.iter().any(|(_, member)| member.inspect_port == Some(port));
+    Some(app::inspector::port(base, role, options.workers, is_taken))
 }
 
 /// Can this spawn work later? The machine is short of something now; everything else is wrong for good.

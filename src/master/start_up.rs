@@ -81,7 +81,8 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let sticky_port = if options.is_sticky() { Some(sockets::hold_port()?) } else { None };
     let port = |held: &Option<(OwnedFd, u16)>| held.as_ref().map(|(_, port)| *port);
-    let runtime = Runtime { cluster_port: port(&cluster_port), sticky_worker_port: port(&sticky_port) };
+    let runtime =
+        Runtime { cluster_port: port(&cluster_port), sticky_worker_port: port(&sticky_port), inspect_port: None };
     let carried = Carried {
         options,
         lifecycle,
