@@ -140,6 +140,27 @@ fn rubbish_from_a_worker_gives_one_notice_of_its_kind_and_nothing_else() {
 }
 
 #[test]
+fn what_is_relayed_is_json_whatever_a_member_writes() {
+    world(|world| {
+        world.expect_in_log("sent something that is no message");
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        let master = world.master("svc");
+        let (workers, agents) = (world.workers(master), world.agents(master));
+        assert_eq!(http::get(port, "/rubbish?kind=payload").status, 200);
+        for to in ["app", "agent"] {
+            send(port, &format!(r#"{{"action":"after","to":"{to}"}}"#));
+        }
+        let after = |who| got(world, who, "after").len();
+        eventually("messages still arrive", || after("worker") == 2 && after("agent") == 1);
+        assert_eq!((world.workers(master), world.agents(master)), (workers, agents), "it cost a member its life");
+        assert_eq!(got(world, "worker", "broken").len() + got(world, "agent", "broken").len(), 0);
+        world.log_says("sent something that is no message");
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn half_a_line_waits_for_its_other_half_and_hurts_nobody() {
     world(|world| {
         world.expect_in_log("WARN");

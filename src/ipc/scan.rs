@@ -1,20 +1,30 @@
-//! Walks over one JSON text at the speed of memory: where its values end.
+//! Walks over one JSON text: where its values end.
 //!
-//! Texts, numbers and words are checked as `JSON.parse` checks them; of arrays and objects only the end is sought. Bytes that
-//! are no UTF-8 pass inside strings, where Node's decoder makes U+FFFD of them.
+//! All of it is checked as `JSON.parse` checks it, arrays and objects by [`container`]. Bytes that are no UTF-8 pass inside
+//! strings, where Node's decoder makes U+FFFD of them.
 
 use super::container;
 
 /// Behind the value that begins at `at`; `None` when no value begins there, or does not end.
 pub(super) fn value(json: &[u8], at: usize) -> Option<usize> {
     match *json.get(at)? {
-        b'"' => string(json, at),
         b'{' | b'[' => container::end(json, at),
-        b't' => word(json, at, b"true"),
-        b'f' => word(json, at, b"false"),
-        b'n' => word(json, at, b"null"),
+        _ => scalar(json, at),
+    }
+}
+
+/// The same of a value that is neither an array nor an object.
+pub(super) fn scalar(json: &[u8], at: usize) -> Option<usize> {
+    match *json.get(at)? {
+        b'"' => string(json, at),
+        b't' | b'f' | b'n' => any_word(json, at),
         _ => number(json, at),
     }
+}
+
+/// Behind `true`, `false` or `null`.
+pub(super) fn any_word(json: &[u8], at: usize) -> Option<usize> {
+    [b"true".as_slice(), b"false", b"null"].iter().find_map(|one| word(json, at, one))
 }
 
 /// Behind the spaces at `at`.
@@ -70,7 +80,7 @@ fn specials(word: u64) -> u64 {
 }
 
 /// Behind what follows a backslash.
-fn escape(json: &[u8], at: usize) -> Option<usize> {
+pub(super) fn escape(json: &[u8], at: usize) -> Option<usize> {
     match *json.get(at)? {
         b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 1),
         b'u' => json.get(at + 1..at + 5)?.iter().all(u8::is_ascii_hexdigit).then_some(at + 5),
@@ -84,11 +94,17 @@ fn number(json: &[u8], at: usize) -> Option<usize> {
     if json.get(at) == Some(&b'.') {
         at = digits(json, at + 1)?;
     }
-    if matches!(json.get(at), Some(b'e' | b'E')) {
-        let sign = usize::from(matches!(json.get(at + 1), Some(b'+' | b'-')));
-        at = digits(json, at + 1 + sign)?;
-    }
-    Some(at)
+    if matches!(json.get(at), Some(b'e' | b'E')) { exponent(json, at) } else { Some(at) }
+}
+
+/// Behind the exponent that begins with the letter at `at`.
+pub(super) fn exponent(json: &[u8], at: usize) -> Option<usize> {
+    let digits_at = match json.get(at..)? {
+        [b'e' | b'E', b'+' | b'-', ..] => at + 2,
+        [b'e' | b'E', ..] => at + 1,
+        _ => return None,
+    };
+    digits(json, digits_at)
 }
 
 /// Behind at least one digit.
