@@ -76,6 +76,40 @@ fn rubbish_is_told_and_harmless() {
 }
 
 #[test]
+fn a_client_that_writes_newlines_without_end_is_closed_and_delays_nothing() {
+    world(|world| {
+        let port = world.port();
+        world.start("svc", port).run().exits(0);
+        std::thread::scope(|scope| {
+            let floods: Vec<_> = (0..4)
+                .map(|_| {
+                    let mut flood = UnixStream::connect(socket(world)).unwrap();
+                    // Until the master closes it, which is the end of this.
+                    scope.spawn(move || while flood.write_all(&[b'\n'; 64 * 1024]).is_ok() {})
+                })
+                .collect();
+            for _each in 0..20 {
+                let began = std::time::Instant::now();
+                assert_eq!(http::get(port, "/").status, 200);
+                assert!(began.elapsed() < std::time::Duration::from_secs(2), "it took {:?}", began.elapsed());
+            }
+            eventually("all are closed", || floods.iter().all(|flood| flood.is_finished()));
+        });
+        // One that has asked, and goes on writing, is not read any more.
+        let mut asked = UnixStream::connect(socket(world)).unwrap();
+        asked.write_all(b"{\"eggctl\":1,\"wait\":\"reloaded\"}\n").unwrap();
+        asked.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(more) = asked.write(&[b'\n'; 64 * 1024]) {
+            written += more;
+            assert!(written < 16 * 1024 * 1024, "the master reads on");
+        }
+        world.eggctl(&["wait", "--title=svc", "--timeout=5000"]).run().exits(0);
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn clients_that_hang_are_let_go_for_those_who_ask() {
     world(|world| {
         world.start("svc", world.port()).run().exits(0);

@@ -108,7 +108,7 @@ impl World {
         match step {
             Step::PushUser => {
                 let frame = self.next_frame("user");
-                assert_eq!(self.outbox.push_user(frame), Ok(()));
+                assert_eq!(self.outbox.push_user(frame, 0), Ok(()));
             }
             Step::PushMaster => {
                 let frame = self.next_frame("master");

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::ipc::inbound::{AddressType, Listening};
+use crate::ipc::shown::shown;
 use crate::lifecycle::Role;
 use crate::options::{Application, Family, Options};
 use crate::sys::spawn::Program;
@@ -118,7 +119,7 @@ pub fn masters_own(port: Option<u16>, behind: &Listening) -> Listening {
 #[must_use]
 pub fn address(options: &Options, protocol: Option<&str>, listening: &Listening) -> String {
     let scheme = match listening.address_type {
-        AddressType::Pipe => return listening.address.clone().unwrap_or_default(),
+        AddressType::Pipe => return shown(listening.address.as_deref().unwrap_or_default()),
         AddressType::Udp4 | AddressType::Udp6 => "udp",
         AddressType::Tcp4 | AddressType::Tcp6 | AddressType::Other => protocol.unwrap_or("http"),
     };
@@ -129,8 +130,9 @@ pub fn address(options: &Options, protocol: Option<&str>, listening: &Listening)
 #[must_use]
 pub fn shown_host(options: &Options, address: Option<&str>) -> String {
     let particular = |name: &&str| !matches!(*name, "" | "0.0.0.0" | "::");
-    let shown = address.filter(particular).or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");
-    if shown.contains(':') { format!("[{shown}]") } else { shown.to_owned() }
+    let host = address.filter(particular).or(options.host.as_deref().filter(particular)).unwrap_or("127.0.0.1");
+    let host = shown(host);
+    if host.contains(':') { format!("[{host}]") } else { host }
 }
 
 /// The member as people are told of it; workers are counted from 1.

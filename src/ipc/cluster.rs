@@ -8,6 +8,12 @@ use serde_json::value::RawValue;
 
 use super::peek;
 
+/// The longest address that is taken, in bytes: a path's longest (PATH_MAX).
+const LONGEST_ADDRESS: usize = 4096;
+/// The longest blob that goes with a question: the master keeps the first one of a key, and sends it back with every answer.
+/// Node's own are the ticket keys of TLS, about 120 bytes.
+const LONGEST_DATA: usize = 1024;
+
 /// A request of a worker's cluster module, or a reply to one of ours.
 #[derive(Debug)]
 pub enum ClusterFrame<'a> {
@@ -15,6 +21,11 @@ pub enum ClusterFrame<'a> {
     Online,
     /// `queryServer`: it wants to listen. Must be answered.
     QueryServer(QueryServer<'a>),
+    /// A `queryServer` with more address or data than is kept. Must be answered.
+    QueryTooLong {
+        /// Its sequence number.
+        seq: u64,
+    },
     /// `listening`.
     Listening(Listening),
     /// `close`: it has closed its server on this key.
@@ -119,7 +130,7 @@ pub(super) fn read(json: &[u8]) -> Option<ClusterFrame<'_>> {
     let act = peek::text(act?)?;
     Some(match act.as_ref() {
         "online" => ClusterFrame::Online,
-        "queryServer" => ClusterFrame::QueryServer(query_server(json, seq?)?),
+        "queryServer" => query_server(json, seq?)?,
         "listening" => ClusterFrame::Listening(listening(json, seq?)?),
         "close" => ClusterFrame::Close { key: peek::text(key?)?.into_owned(), seq: seq? },
         "exitedAfterDisconnect" => ClusterFrame::ExitedAfterDisconnect { seq: seq? },
@@ -127,13 +138,17 @@ pub(super) fn read(json: &[u8]) -> Option<ClusterFrame<'_>> {
     })
 }
 
-fn query_server(json: &[u8], seq: u64) -> Option<QueryServer<'_>> {
+fn query_server(json: &[u8], seq: u64) -> Option<ClusterFrame<'_>> {
     let [index, data, address, port, address_type, fd, flags, backlog, readable_all, writable_all] = peek::fields(
         json,
         ["index", "data", "address", "port", "addressType", "fd", "flags", "backlog", "readableAll", "writableAll"],
     )?;
+    let is_longer = |value: Option<&RawValue>, most| value.is_some_and(|value| value.get().len() > most);
+    if is_longer(address, LONGEST_ADDRESS) || is_longer(data, LONGEST_DATA) {
+        return Some(ClusterFrame::QueryTooLong { seq });
+    }
     let is_true = |value: Option<&RawValue>| value.is_some_and(|value| value.get() == "true");
-    Some(QueryServer {
+    Some(ClusterFrame::QueryServer(QueryServer {
         seq,
         index: index.and_then(peek::number).unwrap_or(0),
         data: peek::present(data),
@@ -146,11 +161,14 @@ fn query_server(json: &[u8], seq: u64) -> Option<QueryServer<'_>> {
         backlog: backlog.and_then(peek::number).unwrap_or(0),
         readable_all: is_true(readable_all),
         writable_all: is_true(writable_all),
-    })
+    }))
 }
 
 fn listening(json: &[u8], seq: u64) -> Option<Listening> {
     let [address, port, address_type] = peek::fields(json, ["address", "port", "addressType"])?;
+    if address.is_some_and(|address| address.get().len() > LONGEST_ADDRESS) {
+        return None;
+    }
     Some(Listening {
         seq,
         address: address.and_then(peek::text).map(Cow::into_owned),
@@ -260,6 +278,19 @@ mod tests {
     fn an_unknown_act_keeps_its_number_for_the_answer() {
         let unknown = read(r#"{"cmd":"NODE_CLUSTER","act":"later","seq":8}"#);
         assert!(matches!(unknown, Some(ClusterFrame::Unknown { act, seq: Some(8) }) if act == "later"));
+    }
+
+    #[test]
+    fn a_question_with_more_than_is_kept_is_known_by_its_number_and_nothing_of_it_is() {
+        let long = "x".repeat(LONGEST_ADDRESS);
+        for json in [
+            format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","address":"{long}","port":1,"addressType":4,"seq":7}}"#),
+            format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","data":{{"a":"{long}"}},"port":1,"addressType":4,"seq":7}}"#),
+        ] {
+            assert!(matches!(read(&json), Some(ClusterFrame::QueryTooLong { seq: 7 })));
+        }
+        let listening = format!(r#"{{"cmd":"NODE_CLUSTER","act":"listening","address":"{long}","port":1,"addressType":4,"seq":7}}"#);
+        assert!(read(&listening).is_none());
     }
 
     #[test]

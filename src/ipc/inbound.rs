@@ -90,6 +90,8 @@ const INTERNAL: &str = "NODE_";
 #[must_use]
 pub fn read(line: &[u8]) -> Inbound<'_> {
     let inbound = match line.trim_ascii_start().first() {
+        // A member that writes nothing but newlines must not cost a parser for each.
+        None => None,
         Some(b'{') => object(line),
         Some(b'"') => bare(line),
         _ => peek::any(line).map(|_| Inbound::Rubbish(Rubbish::NotAnEnvelope)),
@@ -112,7 +114,10 @@ pub struct RealPort {
 #[must_use]
 pub fn real_port(envelope: &Envelope<'_>) -> RealPort {
     let data = peek::fields(envelope.text, ["data"]).and_then(|[data]| data);
-    data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default()
+    let told: RealPort = data.and_then(|data| serde_json::from_str(data.get()).ok()).unwrap_or_default();
+    // It stands in addresses and in log lines, so it is a scheme or nothing.
+    let is_scheme = |text: &String| text.len() <= 16 && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    RealPort { protocol: told.protocol.filter(is_scheme), ..told }
 }
 
 /// Where a worker says that it listens, when it has asked nobody (`reusePort`) and Node's own frame never comes: the data

@@ -40,6 +40,11 @@ impl Lines {
         Lines { held: Vec::new(), given: false, dropped: 0, longest }
     }
 
+    /// Keeps no longer line than this from now on, what is held already included.
+    pub fn limit(&mut self, longest: usize) {
+        self.longest = longest;
+    }
+
     /// The next whole line without its newline, taken off the front of what was read. `None`: there is none, and the
     /// beginning of the next one, if any, was taken off too and is kept.
     pub fn next_line<'a, 'r: 'a>(&'a mut self, read: &mut &'r [u8]) -> Option<Result<&'a [u8], TooLong>> {

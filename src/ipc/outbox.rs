@@ -9,8 +9,13 @@ use std::rc::Rc;
 
 use super::outbound::Frame;
 
-/// How many bytes of user messages may wait for one member.
+/// How many bytes of user messages may wait for one member, those included that it has half sent itself.
 pub const MOST_QUEUED: usize = 64 * 1024 * 1024;
+
+/// What a message that waits costs besides its bytes, and how many are not counted for it: a million tiny ones are more place
+/// in the queue than text.
+const COST_OF_PLACE: usize = 128;
+const FREE_PLACES: usize = 1024;
 
 /// How many bytes of the protocol may wait for one member before nothing more is read from it. Node's own requests never
 /// come near: it asks once for each server that it opens.
@@ -92,12 +97,13 @@ impl<H> Outbox<H> {
         self.insert(self.waiting.len(), Waiting { frame, kind: Kind::Master });
     }
 
-    /// Queues a user's message.
+    /// Queues a user's message. `held` is how many bytes more are kept for this member, elsewhere.
     ///
     /// # Errors
-    /// [`Full`] when more than [`MOST_QUEUED`] bytes of user messages would wait.
-    pub fn push_user(&mut self, frame: Frame) -> Result<(), Full> {
-        if self.user_bytes + frame.len() > MOST_QUEUED {
+    /// [`Full`] when more than [`MOST_QUEUED`] bytes would be kept for it.
+    pub fn push_user(&mut self, frame: Frame, held: usize) -> Result<(), Full> {
+        let places = self.waiting.len().saturating_sub(FREE_PLACES) * COST_OF_PLACE;
+        if self.user_bytes + places + held + frame.len() > MOST_QUEUED {
             return Err(Full);
         }
         self.user_bytes += frame.len();
@@ -267,9 +273,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_a_member_is_bounded_in_all_its_messages_their_places_and_what_is_held_elsewhere() {
+        let mut outbox = Outbox::<u32>::default();
+        assert_eq!(outbox.push_user(frame("a"), MOST_QUEUED), Err(Full));
+        assert_eq!(outbox.push_user(frame("a"), MOST_QUEUED - 1), Ok(()));
+        // Each of them waits in another queue, too, so none is joined.
+        let shared = frame("a");
+        let mut count = 0;
+        while outbox.push_user(Rc::clone(&shared), 0).is_ok() {
+            count += 1;
+        }
+        assert!(count * COST_OF_PLACE <= MOST_QUEUED + FREE_PLACES * COST_OF_PLACE, "{count} wait");
+    }
+
+    #[test]
     fn a_half_written_message_of_a_user_clogs_nothing() {
         let mut outbox = Outbox::<u32>::default();
-        outbox.push_user(frame("a message")).unwrap();
+        outbox.push_user(frame("a message"), 0).unwrap();
         outbox.wrote(5);
         assert!(!outbox.is_clogged());
         outbox.push(vec![0; MOST_ANSWERS + 1].into());
@@ -280,14 +300,14 @@ mod tests {
     fn small_messages_of_users_are_joined_but_not_to_the_first_nor_to_one_that_another_queue_has() {
         let mut outbox = Outbox::<u32>::default();
         for text in ["a", "b", "c"] {
-            outbox.push_user(frame(text)).unwrap();
+            outbox.push_user(frame(text), 0).unwrap();
         }
         let (shared, large) = (frame("shared"), frame(&"x".repeat(JOINED)));
-        outbox.push_user(large).unwrap();
-        outbox.push_user(Rc::clone(&shared)).unwrap();
-        outbox.push_user(frame("d")).unwrap();
+        outbox.push_user(large, 0).unwrap();
+        outbox.push_user(Rc::clone(&shared), 0).unwrap();
+        outbox.push_user(frame("d"), 0).unwrap();
         outbox.push(frame("e"));
-        outbox.push_user(frame("f")).unwrap();
+        outbox.push_user(frame("f"), 0).unwrap();
         assert_eq!(outbox.queued_bytes(), 3 + JOINED + 6 + 3);
         let (mut pieces, mut all) = (Vec::new(), 0);
         while let Some((text, _)) = write(&mut outbox) {
@@ -389,18 +409,18 @@ mod tests {
         outbox.push(half.clone());
         outbox.push(half.clone());
         outbox.push(half.clone());
-        assert_eq!(outbox.push_user(half.clone()), Ok(()));
-        assert_eq!(outbox.push_user(half.clone()), Ok(()));
-        assert_eq!(outbox.push_user(frame("x")), Err(Full));
+        assert_eq!(outbox.push_user(half.clone(), 0), Ok(()));
+        assert_eq!(outbox.push_user(half.clone(), 0), Ok(()));
+        assert_eq!(outbox.push_user(frame("x"), 0), Err(Full));
         outbox.push(frame("x"));
         (0..4).for_each(|_| outbox.wrote(half.len()));
-        assert_eq!(outbox.push_user(frame("x")), Ok(()));
+        assert_eq!(outbox.push_user(frame("x"), 0), Ok(()));
     }
 
     #[test]
     fn a_peer_that_asks_on_and_on_without_reading_clogs_its_channel_and_user_messages_do_not() {
         let mut outbox: Outbox<u32> = Outbox::default();
-        assert_eq!(outbox.push_user(vec![b'x'; MOST_QUEUED].into()), Ok(()));
+        assert_eq!(outbox.push_user(vec![b'x'; MOST_QUEUED].into(), 0), Ok(()));
         outbox.push(vec![b'x'; MOST_ANSWERS].into());
         assert!(!outbox.is_clogged());
         outbox.push(frame("x"));
@@ -409,7 +429,7 @@ mod tests {
         assert!(outbox.is_clogged(), "the half-written message of a user counts neither way");
         while let Some((_, None)) = write(&mut outbox) {}
         assert!(!outbox.is_clogged());
-        assert_eq!(outbox.push_user(frame("abc")), Ok(()));
+        assert_eq!(outbox.push_user(frame("abc"), 0), Ok(()));
         outbox.wrote(2);
         assert!(!outbox.is_clogged());
     }

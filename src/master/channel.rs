@@ -19,6 +19,9 @@ pub type Handle = Rc<OwnedFd>;
 /// Descriptors that came and were not claimed by a frame yet: more than this are closed at once.
 const MOST_UNCLAIMED: usize = 16;
 
+/// So long a frame is taken from a member whatever waits for it: its own word that it is done must come through.
+const ALWAYS_HELD: usize = 1024 * 1024;
+
 /// One end of a channel.
 #[derive(Debug)]
 pub struct Channel {
@@ -78,8 +81,10 @@ impl Channel {
         }
     }
 
-    /// Reads once. What was read is for `lines`.
+    /// Reads once. What was read is for `lines`, which holds the less the more waits to be written: for each member there is
+    /// one bound.
     pub fn read(&mut self, buffer: &mut [u8]) -> Reading {
+        self.lines.limit(LONGEST_FRAME.saturating_sub(self.outbox.queued_bytes()).max(ALWAYS_HELD));
         match sockets::receive(self.socket.as_fd(), buffer) {
             Ok(received) => {
                 // The kernel ends a read behind a descriptor, whatever else waits; any other short read has emptied it.
@@ -117,7 +122,7 @@ impl Channel {
     /// # Errors
     /// [`Full`] when the queue has no room: the message is dropped.
     pub fn push_user(&mut self, frame: Frame) -> Result<(), Full> {
-        if self.broken { Ok(()) } else { self.outbox.push_user(frame) }
+        if self.broken { Ok(()) } else { self.outbox.push_user(frame, self.lines.pending()) }
     }
 
     /// Queues a frame with a descriptor. The caller keeps a clone until it knows that it arrived.

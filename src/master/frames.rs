@@ -4,6 +4,7 @@ use crate::app;
 use crate::ipc::inbound::{self, ClusterFrame, Envelope, Inbound, PreloadWord, QueryServer, Rubbish};
 use crate::ipc::lines::TooLong;
 use crate::ipc::outbound::{self, Frame};
+use crate::ipc::shown::shown;
 use crate::ipc::report::{self, Report, Word};
 use crate::lifecycle::{CloseCause, Event, MemberId, Patience, ReloadHow, RequestId, Role, Stage};
 use crate::messenger::{self, Receiver, Route, Sender};
@@ -20,9 +21,6 @@ const ONLY_THE_MASTER_SAYS: [&str; 3] = ["egg-ready", "agent-worker-died", "app-
 
 /// How long a worker may take to leave in development.
 const DEVELOPERS_DRAIN_MS: u64 = 1_000;
-
-/// How many characters of a request's name are told.
-const LONGEST_NAME: usize = 64;
 
 impl Master {
     /// One line from a member.
@@ -96,14 +94,17 @@ impl Master {
                 let outcome = listeners.answered(*ack, *accepted, members, &self.poll, now);
                 self.note(outcome);
             }
+            ClusterFrame::QueryTooLong { seq } => {
+                let errno = nix::errno::Errno::E2BIG as i32;
+                members.push(from, outbound::error_reply(listeners.next_seq(), *seq, "", None, errno));
+                self.warn(Often::TooLong, from, "asked to listen with an address or data longer than is kept: refused");
+            }
             ClusterFrame::Unknown { act, seq } => {
                 if let Some(seq) = seq {
                     let errno = nix::errno::Errno::ENOSYS as i32;
                     members.push(from, outbound::error_reply(listeners.next_seq(), *seq, "", None, errno));
                 }
-                // The name is the member's own text: a log line is neither its megabyte nor its terminal.
-                let act: String = act.chars().take(LONGEST_NAME).flat_map(char::escape_debug).collect();
-                self.warn(Often::UnknownRequest, from, &format!("asked for `{act}`, which is not known"));
+                self.warn(Often::UnknownRequest, from, &format!("asked for `{}`, which is not known", shown(act)));
             }
         }
     }
@@ -285,8 +286,12 @@ impl Master {
 
     /// A warning about a member, once a minute for each kind.
     pub(super) fn warn(&mut self, kind: Often, member: MemberId, text: &str) {
+        let now = clock::monotonic_ms();
+        if self.notices.keeps_back(kind, now) {
+            return;
+        }
         let who = self.carried.members.get(member).map_or_else(|| "a member".to_owned(), words::in_log);
-        self.notices.once_a_minute(kind, clock::monotonic_ms(), &format!("{who} {text}"));
+        self.notices.once_a_minute(kind, now, &format!("{who} {text}"));
     }
 }
 

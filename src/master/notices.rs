@@ -127,16 +127,23 @@ impl Notices {
         self.told.get(&kind).is_some_and(|told| now_ms < told.at_ms + A_MINUTE_MS)
     }
 
-    /// Writes a warning unless one of its kind was written within the last minute.
-    pub fn once_a_minute(&mut self, kind: Often, now_ms: u64, text: &str) {
-        let kept_back = match self.told.get_mut(&kind) {
+    /// Would a warning of this kind be kept back now? It is counted then. Asked first, a flood costs no words.
+    pub fn keeps_back(&mut self, kind: Often, now_ms: u64) -> bool {
+        match self.told.get_mut(&kind) {
             Some(told) if now_ms < told.at_ms + A_MINUTE_MS => {
                 told.kept_back += 1;
-                return;
+                true
             }
-            Some(told) => std::mem::take(&mut told.kept_back),
-            None => 0,
-        };
+            Some(_) | None => false,
+        }
+    }
+
+    /// Writes a warning unless one of its kind was written within the last minute.
+    pub fn once_a_minute(&mut self, kind: Often, now_ms: u64, text: &str) {
+        if self.keeps_back(kind, now_ms) {
+            return;
+        }
+        let kept_back = self.told.get(&kind).map_or(0, |told| told.kept_back);
         self.told.insert(kind, Told { at_ms: now_ms, kept_back: 0 });
         if kept_back == 0 {
             self.write(Level::Warn, text);

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{PATIENCE, Typed, World, eventually};
 
+mod bounds;
 mod datagrams;
 mod handles;
 mod leaving;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 
 use crate::ipc::inbound::{AddressType, QueryServer};
+use crate::ipc::shown::shown;
 use crate::sys::sockets::InternetAddress;
 
 /// libuv's flags (`UV_TCP_IPV6ONLY`, `UV_UDP_IPV6ONLY`; `UV_UDP_REUSEADDR`).
@@ -97,8 +98,7 @@ pub struct Shown<'a>(pub &'a QueryServer<'a>);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The address is the member's own text: a log line is not its terminal.
-        let address = self.0.address.as_deref().unwrap_or_default().escape_debug();
+        let address = shown(self.0.address.as_deref().unwrap_or_default());
         match (self.0.fd, self.0.address_type, self.0.address.is_some()) {
             (Some(fd), ..) => write!(out, "the master's descriptor {fd}"),
             (_, AddressType::Pipe | AddressType::Other, _) => write!(out, "{address}"),
