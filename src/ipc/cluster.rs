@@ -284,12 +284,18 @@ mod tests {
     fn a_question_with_more_than_is_kept_is_known_by_its_number_and_nothing_of_it_is() {
         let long = "x".repeat(LONGEST_ADDRESS);
         for json in [
-            format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","address":"{long}","port":1,"addressType":4,"seq":7}}"#),
-            format!(r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","data":{{"a":"{long}"}},"port":1,"addressType":4,"seq":7}}"#),
+            format!(
+                r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","address":"{long}","port":1,"addressType":4,"seq":7}}"#
+            ),
+            format!(
+                r#"{{"cmd":"NODE_CLUSTER","act":"queryServer","data":{{"a":"{long}"}},"port":1,"addressType":4,"seq":7}}"#
+            ),
         ] {
             assert!(matches!(read(&json), Some(ClusterFrame::QueryTooLong { seq: 7 })));
         }
-        let listening = format!(r#"{{"cmd":"NODE_CLUSTER","act":"listening","address":"{long}","port":1,"addressType":4,"seq":7}}"#);
+        let listening = format!(
+            r#"{{"cmd":"NODE_CLUSTER","act":"listening","address":"{long}","port":1,"addressType":4,"seq":7}}"#
+        );
         assert!(read(&listening).is_none());
     }
 

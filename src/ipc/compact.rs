@@ -150,12 +150,7 @@ fn check_scalars(
 
 /// Checks what begins at each of these places of the block, and that a scalar may end where it ends.
 #[inline(always)]
-fn one_by_one(
-    json: &[u8],
-    begin: usize,
-    mut places: u64,
-    end: impl Fn(&[u8], usize) -> Option<usize>,
-) -> Option<()> {
+fn one_by_one(json: &[u8], begin: usize, mut places: u64, end: impl Fn(&[u8], usize) -> Option<usize>) -> Option<()> {
     while places != 0 {
         let end = end(json, begin + places.trailing_zeros() as usize)?;
         if !matches!(json.get(end), Some(b',' | b']' | b'}')) {

@@ -44,7 +44,10 @@ fn questions_with_much_data_are_answered_and_cost_the_master_no_more_than_one_fr
         let most = most_memory(world.master("svc"));
         assert!(most < 64 + 16, "the master took {most} MiB");
         // As much as Node's own have is taken and given back.
-        assert_eq!(run(world, 1, &questions(4, "{ data: { ticketKeys: 'ab'.repeat(48) } }")), json!([null, null, null, null]));
+        assert_eq!(
+            run(world, 1, &questions(4, "{ data: { ticketKeys: 'ab'.repeat(48) } }")),
+            json!([null, null, null, null])
+        );
         assert_eq!(who((HOST, port)).unwrap(), 1);
         world.stop("svc");
     });
