@@ -180,7 +180,7 @@ impl Lifecycle {
     pub(super) fn expect_of_seat(&mut self, id: MemberId) {
         let holds = |slot: &&mut Slot| slot.member().is_some_and(|member| member.id == id);
         if let Some(slot) = self.slots.iter_mut().find(holds) {
-            slot.expect();
+            slot.note_opened();
         }
     }
 

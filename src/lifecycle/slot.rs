@@ -95,11 +95,11 @@ impl Slot {
     pub fn take_seat(&mut self, member: Member) {
         self.expects = member.listens.addresses().collect();
         self.seat = Seat::Taken(member);
-        self.expect();
+        self.note_opened();
     }
 
     /// Notes where the worker in the seat serves, and what it has opened in the time that it has for that.
-    pub fn expect(&mut self) {
+    pub fn note_opened(&mut self) {
         let Seat::Taken(member) = &self.seat else { return };
         self.serves = member.listens.serves.or(self.serves);
         if !member.listens.settled {

@@ -161,9 +161,12 @@ impl World {
         let serves = |id| self.process(id).is_some_and(Process::serves);
         let vacant = |holder: Option<(MemberId, Millis)>| !holder.is_some_and(|holder| serves(holder.0));
         let is_due = self.judge.seats().any(|seat| worker(seat.role) && vacant(seat.holder));
-        let may_close =
-            self.is_deserted || self.deserted_since.is_some_and(|since| self.now > since + self.policy.boot_grace_ms);
-        must!(!is_due || may_close || self.lifecycle.keeps(SERVICE), "a worker is due, and the socket is not kept");
+        // While one serves, it has the socket.
+        let is_open = self.processes.iter().any(|process| process.listens && process.serves());
+        let deserted_at = self.deserted_since.map(|since| since + self.policy.boot_grace_ms);
+        let may_close = self.is_deserted || deserted_at.is_some_and(|at| self.now > at);
+        let is_kept = is_open || self.lifecycle.keeps(SERVICE);
+        must!(!is_due || may_close || is_kept, "a worker is due, and the socket is not kept");
         Ok(())
     }
 }
