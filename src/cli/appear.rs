@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::choice::{Here, shown};
 use super::running::{self, Running};
+use super::user;
 use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
 use crate::options::{self, Title};
@@ -47,8 +48,9 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
     };
     let wanted = title.cloned().or_else(title_of_this_directory);
     // Before the first look: what comes after it is seen.
-    let changes =
-        Directory::open()?.watch().map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
+    let directory = if user::is_another() { user::directory()? } else { Some(Directory::open()?) };
+    let changes = directory.map(|directory| directory.watch()).transpose();
+    let changes = changes.map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
     let mut has_begun = false;
     loop {
         let seen = look(title, wanted.as_ref(), Instant::now() >= appears_until)?;
@@ -83,6 +85,10 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
         }
         let end = if is_there { deadline } else { appears_until };
         let left = end.saturating_duration_since(Instant::now()).min(LOOK_AGAIN);
+        let Some(changes) = &changes else {
+            std::thread::sleep(left);
+            continue;
+        };
         let changed = changes.wait(left, wanted.as_ref());
         has_begun |= changed.map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
     }
@@ -125,7 +131,10 @@ fn absent(failure: Failure, waited_ms: u64) -> Failure {
         _ => failure.because(format_args!("none has appeared within {} s", waited_ms as f64 / 1000.0)),
     };
     match running::titles() {
-        Ok(titles) if !titles.is_empty() => failure.hint(format!("these run: {}", titles.join(", "))),
+        Ok(titles) if !titles.is_empty() => {
+            let before = failure.hint.as_ref().map(|hint| format!("{hint}; ")).unwrap_or_default();
+            failure.hint(format!("{before}these run: {}", titles.join(", ")))
+        }
         Ok(_) | Err(_) => failure,
     }
 }

@@ -7,10 +7,12 @@ use std::io;
 use nix::errno::Errno;
 
 use super::masters::{self, Application, Kind, Running};
+use super::user;
 use crate::sys::clock::monotonic_ms;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
 use crate::sys::signals::{SIGCONT, SIGKILL, SIGTERM};
+use crate::sys::user::owns;
 
 /// What is added to the graces of a master before KILL, in milliseconds.
 const SPARE_MS: u64 = 2_000;
@@ -83,9 +85,10 @@ pub struct Receipt {
 /// An application that has been told to end.
 #[derive(Debug)]
 pub struct Ending {
-    uid: u32,
     masters: Vec<Held>,
     tree: Vec<Held>,
+    /// Processes below the masters that belong to another user as well.
+    not_theirs: Vec<Held>,
     cookies: BTreeSet<String>,
     own_line: Vec<u32>,
     begun_ms: u64,
@@ -98,11 +101,11 @@ impl Ending {
     ///
     /// # Errors
     /// When the kernel refuses descriptors.
-    pub fn begin(uid: u32, application: &Application, timeout_ms: Option<u64>) -> io::Result<Self> {
+    pub fn begin(application: &Application, timeout_ms: Option<u64>) -> io::Result<Self> {
         let mut ending = Ending {
-            uid,
             masters: Vec::new(),
             tree: Vec::new(),
+            not_theirs: Vec::new(),
             cookies: application.cookies.iter().cloned().collect(),
             own_line: proc::self_and_ancestors(),
             begun_ms: monotonic_ms(),
@@ -127,11 +130,16 @@ impl Ending {
         for master in self.masters.iter().skip(first) {
             for pid in proc::descendants(master.pid) {
                 let is_known = |held: &Held| held.pid == pid;
-                if self.own_line.contains(&pid) || self.masters.iter().any(is_known) || self.tree.iter().any(is_known) {
+                let mut known = self.masters.iter().chain(&self.tree).chain(&self.not_theirs);
+                if self.own_line.contains(&pid) || known.any(is_known) {
                     continue;
                 }
                 let Ok(start_ticks) = proc::start_ticks(pid) else { continue };
-                self.tree.extend(Held::open_since(pid, start_ticks)?);
+                let held = Held::open_since(pid, start_ticks)?;
+                // The kernel lets a user signal the set-uid programs that it has started. Root in that user's name leaves
+                // alone what is not the user's in every way.
+                let is_theirs = !user::is_another() || owns(user::uid(), pid);
+                if is_theirs { &mut self.tree } else { &mut self.not_theirs }.extend(held);
             }
         }
         let graces = running.iter().map(|running| running.close_grace_ms).max().unwrap_or(0).saturating_add(SPARE_MS);
@@ -185,6 +193,8 @@ impl Ending {
         if self.receipt.denied.is_empty() && self.receipt.spared.is_empty() {
             self.clear()?;
         }
+        let spared = self.not_theirs.iter().filter(|held| !held.process.has_ended());
+        self.receipt.denied.extend(spared.map(|held| held.pid));
         let alive = self.masters.iter().filter(|master| !master.process.has_ended()).map(|master| master.pid);
         let alive: Vec<u32> = alive.filter(|pid| !self.receipt.denied.contains(pid)).collect();
         self.receipt.alive.extend(alive);
@@ -236,14 +246,11 @@ impl Ending {
         for pid in proc::pids()? {
             let mut bears = |pid| masters::bears(&mut reader, pid, &self.cookies);
             let is_known = |held: &Held| held.pid == pid && !held.process.has_ended();
-            if !bears(pid)
-                || self.own_line.contains(&pid)
-                || self.masters.iter().chain(&self.tree).any(is_known)
-                || proc::owner_uid(pid).is_ok_and(|owner| owner != self.uid)
-            {
+            if !bears(pid) || self.own_line.contains(&pid) || self.masters.iter().chain(&self.tree).any(is_known) {
                 continue;
             }
-            self.tree.extend(Held::open(pid, || bears(pid))?);
+            // A set-uid program keeps the environment of the user who started it.
+            self.tree.extend(Held::open(pid, || bears(pid) && owns(user::uid(), pid))?);
         }
         Ok(())
     }
@@ -281,8 +288,7 @@ mod tests {
     }
 
     fn end(application: &Application, timeout_ms: Option<u64>) -> Receipt {
-        let uid = nix::unistd::geteuid().as_raw();
-        let mut ending = Ending::begin(uid, application, timeout_ms).unwrap();
+        let mut ending = Ending::begin(application, timeout_ms).unwrap();
         ending.await_masters().unwrap();
         ending.finish().unwrap()
     }

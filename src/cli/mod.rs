@@ -2,6 +2,7 @@
 
 mod appear;
 mod choice;
+mod claims;
 mod ending;
 mod logs;
 mod masters;
@@ -13,6 +14,7 @@ mod start;
 mod start_cluster;
 mod stop;
 mod tail;
+mod user;
 mod wait;
 
 use std::process::ExitCode;

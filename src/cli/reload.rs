@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::running::{self, Running};
-use super::{start, tail};
+use super::{start, tail, user};
 use crate::control::{Operation, Reload, Request, Scale};
 use crate::error::Exit;
 use crate::options::flags::{self, ReloadFlags, ScaleFlags};
@@ -16,6 +16,7 @@ use crate::state::Stream;
 /// # Errors
 /// A [`crate::error::Failure`]: what was typed or configured is wrong, nothing runs, or the new members did not come up.
 pub fn run(flags: &ReloadFlags) -> anyhow::Result<Exit> {
+    user::act_for(flags.whom.user.as_deref())?;
     let (batch, title) = (flags.checked_batch()?, flags.whom.checked_title()?);
     let (boot_timeout_ms, drain_timeout_ms) = (flags.checked_boot_timeout_ms()?, flags.checked_drain_timeout_ms()?);
     let running = running::find(title.as_ref())?;
@@ -33,6 +34,7 @@ pub fn run(flags: &ReloadFlags) -> anyhow::Result<Exit> {
 /// # Errors
 /// As above.
 pub fn scale(flags: &ScaleFlags) -> anyhow::Result<Exit> {
+    user::act_for(flags.whom.user.as_deref())?;
     let title = flags.whom.checked_title()?;
     if flags.cancel {
         return cancel(&running::find(title.as_ref())?, Operation::Scale, flags.json);

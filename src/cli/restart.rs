@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access};
 
 use super::choice::shown;
 use super::start::{self, log_files};
-use super::{running, stop};
+use super::{running, stop, user};
 use crate::error::{Exit, Failure};
 use crate::options::flags::{self, RestartFlags, StopFlags};
 use crate::options::{self, Surroundings};
@@ -24,6 +24,7 @@ use crate::sys::crossing;
 /// A [`Failure`]: nothing runs, what was typed or configured is wrong (then nothing is stopped), it cannot be restarted
 /// from here, or it cannot be stopped.
 pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
+    user::act_for(flags.user.as_deref())?;
     if flags.start.place.is_some() {
         return Err(Failure::usage("restart takes no DIR or SCRIPT").hint("name the application by `--title`").into());
     }

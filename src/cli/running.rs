@@ -1,16 +1,17 @@
 //! A running master of ours, and asking it: connect, show how far it is, return what it answers.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::choice::{choose, shown};
-use super::masters::{self, Kind};
+use super::masters::{self, Found, Kind, OfAnother};
+use super::user;
 use crate::control::client::Connection;
 use crate::control::{Answer, Progress, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
-use crate::options::Title;
+use crate::options::{self, Title};
 use crate::state::{Directory, Holder, Logs, Record};
 use crate::sys::output;
 use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
@@ -28,7 +29,7 @@ pub struct Running {
     pub title: Title,
     /// What it has written down of itself.
     pub record: Record,
-    directory: Directory,
+    directory: Rc<Directory>,
 }
 
 /// The running application that is meant: of this title, else of the current directory, else the only one.
@@ -45,26 +46,40 @@ pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
 /// # Errors
 /// As [`find`].
 pub fn look(title: Option<&Title>) -> Result<Option<Running>, Failure> {
-    let directory = Directory::open()?;
-    let uid = nix::unistd::geteuid().as_raw();
-    let mut found = masters::find(uid, Some(&directory), title)?;
-    found.retain(|_, application| !application.running.is_empty());
+    let mut found = masters::find(title)?;
+    found.applications.retain(|_, application| !application.running.is_empty());
     let chosen = match title {
-        Some(title) => found.into_iter().filter(|(found, _)| found == title.as_str()).collect::<BTreeMap<_, _>>(),
-        None => choose(found, None)?,
+        Some(title) => found.only(title),
+        None => choose(std::mem::take(&mut found.applications), None)?,
     };
     let Some((name, application)) = chosen.into_iter().next() else {
-        return Err(Failure::not_running(title.map(Title::as_str)));
+        return Err(nothing_runs(title, &found));
     };
     if application.running.iter().all(|running| running.kind == Kind::EggScripts) {
         return Err(Failure::of_egg_scripts(&shown(&name)));
     }
     let title = Title::try_from(name.clone()).map_err(|_| Failure::not_running(title.map(Title::as_str)))?;
+    let no_record = || Failure::unreachable(&shown(&name), "its record is missing");
+    let directory = application.directory.ok_or_else(no_record)?;
     match directory.holder(&title)? {
         Some(Holder::Recorded(record)) => Ok(Some(Running { title, record: *record, directory })),
         Some(Holder::Elsewhere(_)) => Err(Failure::unreachable(&shown(&name), "it runs where this process cannot see")),
         Some(Holder::Unrecorded(_)) | None => Ok(None),
     }
+}
+
+/// Nothing of this title runs, or nothing at all: then whether another user's does, or what would start it.
+pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
+    let asked = title.map(|title| shown(title.as_str()));
+    if let Some(OfAnother { title, pid, uid }) = found.of_others.first() {
+        let (title, owner) = (shown(title), user::name_of(*uid));
+        return Failure::runs_under_another(asked.as_deref(), &title, &owner, *pid, user::uid() == 0);
+    }
+    let failure = Failure::not_running(asked.as_deref());
+    // True only where a start would start just that.
+    let here = std::env::current_dir().ok().and_then(|cwd| options::default_title(None, &cwd).ok().flatten());
+    let is_here = here.is_some_and(|here| title.is_none_or(|title| *title == here)) && !user::is_another();
+    if is_here { failure.hint("`eggctl start` starts the one in this directory") } else { failure }
 }
 
 /// The same, once its master has its socket: while `start` is about to make one it has none, and a master that closes has
@@ -220,9 +235,8 @@ impl Running {
 /// # Errors
 /// When /proc or the state directory cannot be used.
 pub fn titles() -> Result<Vec<String>, Failure> {
-    let directory = Directory::open()?;
-    let found = masters::find(nix::unistd::geteuid().as_raw(), Some(&directory), None)?;
-    let running = found.into_iter().filter(|(_, application)| !application.running.is_empty());
+    let running =
+        masters::find(None)?.applications.into_iter().filter(|(_, application)| !application.running.is_empty());
     Ok(running.map(|(title, _)| shown(&title)).collect())
 }
 

@@ -2,16 +2,16 @@
 
 use std::fmt::Write as _;
 
-use nix::unistd::{Uid, User};
-
 use super::choice::{Applications, choose, shown, words};
 use super::ending::{Ending, Receipt};
-use super::masters::{self, Application, Kind, Running};
+use super::masters::{self, Application, Found, Kind, OfAnother, Running};
+use super::user;
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::StopFlags;
-use crate::state::{Directory, Holder, LockOutcome};
+use crate::state::{Holder, LockOutcome};
 use crate::sys::output::{complain, say};
+use crate::sys::user::ids_of;
 use crate::sys::{descriptors, proc};
 
 /// Runs the command.
@@ -19,93 +19,71 @@ use crate::sys::{descriptors, proc};
 /// # Errors
 /// A [`Failure`]: what was typed is wrong, not permitted, or something is alive in spite of everything.
 pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
+    user::act_for(flags.user.as_deref())?;
     let title = flags.checked_title()?;
     let timeout_ms = flags.checked_timeout_ms()?;
-    let uid = checked_user(flags.user.as_deref())?;
-    let directory = Directory::of_uid(uid)?;
     // One descriptor for each process that is waited for.
     descriptors::raise_open_files()?;
-    let found = masters::find(uid, directory.as_ref(), title.as_ref())?;
+    let mut found = masters::find(title.as_ref())?;
     let chosen = match &title {
-        _ if flags.all => found,
-        Some(title) => found.into_iter().filter(|(found, _)| found == title.as_str()).collect(),
-        None => choose(found, flags.place.as_deref())?,
+        _ if flags.all => std::mem::take(&mut found.applications),
+        Some(title) => found.only(title),
+        None => choose(std::mem::take(&mut found.applications), flags.place.as_deref())?,
     };
-    let asked = title.as_ref().map_or_else(String::new, |title| format!(" with title {}", title.as_str()));
-    Stop { uid, directory, timeout_ms }.stop(&chosen, &asked)
-}
-
-/// The uid whose applications are meant: the caller's own, or for root anybody's.
-pub(super) fn checked_user(name: Option<&str>) -> Result<u32, Failure> {
-    let own = Uid::effective();
-    let Some(name) = name else { return Ok(own.as_raw()) };
-    let by_name = User::from_name(name).ok().flatten().map(|user| user.uid.as_raw());
-    let uid = by_name
-        .or_else(|| name.parse().ok())
-        .ok_or_else(|| Failure::new(Exit::Usage, format!("`--user={name}`")).because("there is no such user"))?;
-    if own.is_root() || uid == own.as_raw() {
-        return Ok(uid);
-    }
-    Err(Failure::new(Exit::NotPermitted, format!("cannot stop applications of {}", user_name(uid)))
-        .because("only root may stop another user's"))
-}
-
-fn user_name(uid: u32) -> String {
-    User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| format!("uid {uid}"), |user| user.name)
+    Stop { found, timeout_ms }.stop(&chosen, title.as_ref())
 }
 
 struct Stop {
-    uid: u32,
-    directory: Option<Directory>,
+    found: Found,
     timeout_ms: Option<u64>,
 }
 
 impl Stop {
-    fn stop(&self, chosen: &Applications, asked: &str) -> anyhow::Result<Exit> {
+    fn stop(&self, chosen: &Applications, asked: Option<&Title>) -> anyhow::Result<Exit> {
         let mut failures = Vec::new();
         let mut begun = Vec::new();
         // All are told before one is waited for.
         for (title, application) in chosen {
-            failures.extend(self.out_of_reach(title, application));
+            failures.extend(out_of_reach(title, application));
             if !application.running.is_empty() {
                 let whom: Vec<_> = application.running.iter().map(|running| (running.kind, running.pid)).collect();
                 say(format_args!("stopping {} ({})", shown(title), words(&whom)));
             }
-            begun.push((title, application, Ending::begin(self.uid, application, self.timeout_ms)?));
+            begun.push((title, application, Ending::begin(application, self.timeout_ms)?));
         }
         let mut anything = false;
         for (title, application, ending) in begun {
-            let receipt = self.end(title, ending)?;
+            let receipt = self.end(title, application, ending)?;
             let nothing_is_left = receipt.denied.is_empty() && receipt.spared.is_empty() && receipt.alive.is_empty();
             if nothing_is_left && application.recorded {
-                self.forget(title, application);
+                forget(title, application);
             }
             anything |= !application.running.is_empty() || receipt.processes > 0;
             if receipt.processes > 0 {
                 say(receipt_line(title, &receipt));
             }
-            failures.extend(self.failures(title, &receipt));
+            failures.extend(failures_of(title, &receipt));
         }
         if !anything && failures.is_empty() {
-            complain(format_args!("warning: no running application{asked}"));
-            self.hint_at_others(chosen);
+            failures.extend(self.nothing(asked));
         }
         conclude(failures)
     }
 
-    fn end(&self, title: &str, mut ending: Ending) -> anyhow::Result<Receipt> {
+    fn end(&self, title: &str, application: &Application, mut ending: Ending) -> anyhow::Result<Receipt> {
         ending.await_masters()?;
-        while let Some(running) = self.successor(title, &ending) {
+        while let Some(running) = self.successor(title, application, &ending) {
             ending.go_on_with(&running, self.timeout_ms)?;
             ending.await_masters()?;
         }
         Ok(ending.finish()?)
     }
 
-    /// The master of the same instance that was not there yet when its parent was told.
-    fn successor(&self, title: &str, ending: &Ending) -> Option<Running> {
+    /// The master of the same instance that was not there yet when its parent got its signal.
+    fn successor(&self, title: &str, application: &Application, ending: &Ending) -> Option<Running> {
         let title = Title::try_from(title.to_owned()).ok()?;
-        match self.directory.as_ref()?.holder(&title) {
+        let directory = application.directory.as_ref().or(self.found.directory.as_ref())?;
+        match directory.holder(&title) {
             Ok(Some(Holder::Recorded(record))) if ending.is_unfinished(&record.cookie, record.pid) => Some(Running {
                 kind: Kind::Master,
                 pid: record.pid,
@@ -116,49 +94,60 @@ impl Stop {
         }
     }
 
-    /// Removes the record of an instance of which nothing is left, unless a new one holds the title.
-    fn forget(&self, title: &str, application: &Application) {
-        let (Some(directory), Ok(title)) = (&self.directory, Title::try_from(title.to_owned())) else { return };
-        let Ok(LockOutcome::Locked(_held)) = directory.lock(&title) else { return };
-        if directory.read_record(&title).is_some_and(|record| application.cookies.contains(&record.cookie)) {
-            directory.remove_record(&title);
+    /// Nothing ran: a warning, with other users' applications in a hint. To ask for the one of another user by its title is not
+    /// permitted but to root.
+    fn nothing(&self, asked: Option<&Title>) -> Option<Failure> {
+        let title = asked.map_or_else(String::new, |title| format!(" with title {}", shown(title.as_str())));
+        if let Some(OfAnother { title, pid, uid }) = self.found.of_others.first().filter(|_| asked.is_some())
+            && user::uid() != 0
+        {
+            return Some(Failure::not_yours(&shown(title), *pid, &user::name_of(*uid)));
         }
+        complain(format_args!("warning: no running application{title}"));
+        for OfAnother { title, pid, uid } in &self.found.of_others {
+            let (title, owner) = (shown(title), user::name_of(*uid));
+            let who = if user::uid() == 0 { format!("`--user={owner}` stops it") } else { format!("only {owner} can") };
+            complain(format_args!("hint: {title} of {owner} runs (pid {pid}): {who}"));
+        }
+        None
     }
+}
 
-    /// What is known before anybody is told.
-    fn out_of_reach(&self, title: &str, application: &Application) -> Option<Failure> {
-        if let Some(pid) = application.elsewhere {
-            return Some(Failure::holder_elsewhere(&shown(title), pid));
-        }
-        let (pid, owner) = application.of_others.first().filter(|_| application.running.is_empty())?;
-        (!Uid::effective().is_root()).then(|| Failure::not_yours(&shown(title), *pid, &user_name(*owner)))
+/// Removes the record of an instance of which nothing is left, unless a new one holds the title.
+fn forget(title: &str, application: &Application) {
+    let (Some(directory), Ok(title)) = (&application.directory, Title::try_from(title.to_owned())) else { return };
+    let Ok(LockOutcome::Locked(_held)) = directory.lock(&title) else { return };
+    if directory.read_record(&title).is_some_and(|record| application.cookies.contains(&record.cookie)) {
+        directory.remove_record(&title);
     }
+}
 
-    fn hint_at_others(&self, chosen: &Applications) {
-        for (title, application) in chosen {
-            for (pid, owner) in &application.of_others {
-                let (title, owner) = (shown(title), user_name(*owner));
-                complain(format_args!("hint: {title} of {owner} runs (master {pid}): `--user={owner}` stops it"));
-            }
-        }
-    }
+/// What is known before any process gets a signal.
+fn out_of_reach(title: &str, application: &Application) -> Option<Failure> {
+    application.elsewhere.map(|pid| Failure::holder_elsewhere(&shown(title), pid))
+}
 
-    fn failures(&self, title: &str, receipt: &Receipt) -> Vec<Failure> {
-        let title = shown(title);
-        let mut failures = Vec::new();
-        for pid in &receipt.spared {
-            failures.push(Failure::own_ancestor(&title, *pid));
-        }
-        for pid in &receipt.denied {
-            let owner = proc::owner_uid(*pid).unwrap_or(self.uid);
-            failures.push(Failure::not_yours(&title, *pid, &user_name(owner)));
-        }
-        for pid in &receipt.alive {
-            let state = proc::stat(*pid).map_or('?', |stat| stat.state);
-            failures.push(Failure::still_alive(&title, *pid, state));
-        }
-        failures
+fn failures_of(title: &str, receipt: &Receipt) -> Vec<Failure> {
+    let title = shown(title);
+    let mut failures = Vec::new();
+    for pid in &receipt.spared {
+        failures.push(Failure::own_ancestor(&title, *pid));
     }
+    for pid in &receipt.denied {
+        let owner = owner_of(*pid).map_or_else(|| "another user".to_owned(), user::name_of);
+        failures.push(Failure::not_yours(&title, *pid, &owner));
+    }
+    for pid in &receipt.alive {
+        let state = proc::stat(*pid).map_or('?', |stat| stat.state);
+        failures.push(Failure::still_alive(&title, *pid, state));
+    }
+    failures
+}
+
+/// The user whose rights a process has, if they are not only the rights of the user who asks.
+fn owner_of(pid: u32) -> Option<u32> {
+    let ids = ids_of(pid).ok()?;
+    [ids.effective, ids.saved, ids.real].into_iter().find(|uid| *uid != user::uid())
 }
 
 /// The worst failure decides and is told last, by whoever tells failures; the others here.

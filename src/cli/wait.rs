@@ -3,17 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use nix::unistd::geteuid;
-
 use super::appear::{self, Patience};
 use super::choice::{choose, shown};
 use super::masters::{self, Running};
-use super::running;
+use super::{running, user};
 use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::{WaitFlags, WaitFor};
-use crate::state::Directory;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
 use crate::sys::{clock, output};
@@ -23,6 +20,7 @@ use crate::sys::{clock, output};
 /// # Errors
 /// A [`Failure`]: nothing runs (exit 3; not when its end is waited for), or it did not come to that in time.
 pub fn run(flags: &WaitFlags) -> anyhow::Result<Exit> {
+    user::act_for(flags.whom.user.as_deref())?;
     let (title, timeout_ms) = (flags.whom.checked_title()?, flags.checked_timeout_ms()?);
     let (title, receipt) = match flags.until {
         WaitFor::Ready => {
@@ -48,12 +46,10 @@ fn reloaded(title: Option<&Title>, timeout_ms: u64) -> Result<(Title, Receipt), 
 fn stopped(title: Option<&Title>, timeout_ms: u64, json: bool) -> anyhow::Result<Exit> {
     let began_ms = clock::monotonic_ms();
     let deadline_ms = began_ms.saturating_add(timeout_ms);
-    let directory = Directory::open()?;
-    let uid = geteuid().as_raw();
-    let found = masters::find(uid, Some(&directory), title)?;
+    let mut found = masters::find(title)?;
     let chosen = match title {
-        Some(title) => found.into_iter().filter(|(found, _)| found == title.as_str()).collect(),
-        None => choose(found, None)?,
+        Some(title) => found.only(title),
+        None => choose(std::mem::take(&mut found.applications), None)?,
     };
     for (name, application) in chosen {
         let is_it = |one: &&Running| proc::start_ticks(one.pid).is_ok_and(|ticks| ticks == one.start_ticks);

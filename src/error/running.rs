@@ -12,7 +12,15 @@ impl Failure {
     #[must_use]
     pub fn not_running(title: Option<&str>) -> Self {
         let whom = title.map_or_else(|| "no application".to_owned(), |title| format!("no application `{title}`"));
-        Failure::new(Exit::NotRunning, format!("{whom} is running")).hint("`eggctl start` starts one")
+        Failure::new(Exit::NotRunning, format!("{whom} is running"))
+    }
+
+    /// The same, while there is one of another user's.
+    #[must_use]
+    pub fn runs_under_another(asked: Option<&str>, title: &str, owner: &str, pid: u32, is_root: bool) -> Self {
+        let failure = Failure::not_running(asked).because(format!("`{title}` runs under {owner} (pid {pid})"));
+        let hint = if is_root { format!("add `--user={owner}`") } else { format!("only {owner} and root can do that") };
+        failure.hint(hint)
     }
 
     /// Its master is egg-scripts'.
@@ -55,6 +63,30 @@ impl Failure {
         Failure::new(Exit::Failed, format!("{title} cannot be started again in `{directory}`")).because(why).hint(
             format!("nothing is stopped; `eggctl stop --title={title}`, then `eggctl start` from where it lives now"),
         )
+    }
+}
+
+/// Acting for another user.
+impl Failure {
+    /// `--user` names no user.
+    #[must_use]
+    pub fn no_such_user(name: &str) -> Self {
+        Failure::new(Exit::Usage, format!("`--user={name}`")).because("there is no such user")
+    }
+
+    /// `--user` was typed by a user who is not root.
+    #[must_use]
+    pub fn only_root_acts_for(owner: &str) -> Self {
+        Failure::new(Exit::NotPermitted, format!("cannot act for {owner}"))
+            .because("only root may name another user with `--user`")
+    }
+
+    /// The kernel does not let root become that user: capabilities are missing, as in some containers.
+    #[must_use]
+    pub fn cannot_act_for(owner: &str, why: &io::Error) -> Self {
+        Failure::new(Exit::NotPermitted, format!("cannot act for {owner}"))
+            .because(format!("becoming that user failed: {}", super::reason(why)))
+            .hint("root needs the capabilities CAP_SETUID and CAP_SETGID for `--user`")
     }
 }
 

@@ -1,9 +1,10 @@
 //! The open directory: taking a title's lock, writing and reading its record, keeping the preload.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -140,15 +141,45 @@ impl Directory {
         Err(why.unwrap_or_else(|| Failure::state(Path::new("/tmp"), &Errno::ENOENT.into())))
     }
 
-    /// Opens a user's directory, if there is one.
+    /// Opens the caller's own directory, if there is one.
     ///
     /// # Errors
     /// When it is not safe.
-    pub fn of_uid(uid: u32) -> Result<Option<Self>, Failure> {
-        for place in Place::all_of(uid)? {
+    pub fn existing() -> Result<Option<Self>, Failure> {
+        let uid = nix::unistd::geteuid().as_raw();
+        Self::first_of(&Place::all_of(uid)?, uid)
+    }
+
+    /// The same where the variable may speak of another user's directory: root has become this user.
+    ///
+    /// # Errors
+    /// As above, of a directory that the variable does not name.
+    pub fn of_another() -> Result<Option<Self>, Failure> {
+        let uid = nix::unistd::geteuid().as_raw();
+        match Self::existing() {
+            Ok(Some(directory)) => Ok(Some(directory)),
+            Ok(None) | Err(_) => Self::first_of(&Place::usual_of(uid), uid),
+        }
+    }
+
+    /// The directory of a process of this user that has this value of [`super::STATE_DIR`], if it is there and safe.
+    #[must_use]
+    pub fn of_value(value: Option<&[u8]>) -> Option<Self> {
+        let uid = nix::unistd::geteuid().as_raw();
+        let places = Place::of_value(value.map(|value| OsStr::from_bytes(value).to_owned()), uid).ok()?;
+        Self::first_of(&places, uid).ok().flatten()
+    }
+
+    fn first_of(places: &[Place], uid: u32) -> Result<Option<Self>, Failure> {
+        let mut has_another = false;
+        for place in places {
             place.check_way(uid)?;
-            if let Some(directory) = Self::at(&place.path(), uid)? {
-                return Ok(Some(directory));
+            match Self::at(&place.path(), uid) {
+                Ok(Some(directory)) => return Ok(Some(directory)),
+                Ok(None) => has_another |= place.can_be_made(),
+                // Any user can make a directory of this name in /tmp: it matters only to a user who has no other place.
+                Err(_) if has_another => {}
+                Err(failure) => return Err(failure),
             }
         }
         Ok(None)

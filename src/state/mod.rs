@@ -17,5 +17,6 @@ mod record;
 
 pub use directory::{Changes, Directory, Holder, LockOutcome, TitleLock};
 pub use logs::{LogFile, Logs, Stream};
-pub use names::{COOKIE, new_cookie};
+pub use names::{COOKIE, is_cookie_of, new_cookie};
+pub use place::VARIABLE as STATE_DIR;
 pub use record::{Command, Record, RecordPhase};

@@ -31,6 +31,13 @@ pub fn new_cookie(title: &Title) -> Result<String, Failure> {
     Ok(format!("{}.{:032x}", hash(title.as_str().as_bytes()), u128::from_ne_bytes(random)))
 }
 
+/// Is this a cookie of an instance of this title?
+#[must_use]
+pub fn is_cookie_of(cookie: &str, title: &Title) -> bool {
+    let random = cookie.strip_prefix(&hash(title.as_str().as_bytes())).and_then(|rest| rest.strip_prefix('.'));
+    random.is_some_and(|random| random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +55,11 @@ mod tests {
         assert_ne!(one, other);
         assert_eq!(one.len(), 65);
         assert_eq!(one.split('.').next(), Some(hash(b"svc").as_str()));
+        assert!(is_cookie_of(&one, &title));
+        let other = Title::try_from("svc2".to_owned()).unwrap();
+        assert!(!is_cookie_of(&one, &other));
+        for rubbish in ["", ".", "svc", &one[1..], &one[..64], &format!("{one}0"), &one.replace('.', "-")] {
+            assert!(!is_cookie_of(rubbish, &title), "{rubbish}");
+        }
     }
 }

@@ -7,15 +7,15 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, open};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open};
 use nix::sys::stat::{Mode, fstat};
-use nix::unistd::{Uid, User};
+use nix::unistd::{AccessFlags, Uid, User, faccessat};
 
 use crate::error::Failure;
 use crate::sys::folder::Folder;
 
-/// Overrides the place.
-const VARIABLE: &str = "EGGCTL_STATE_DIR";
+/// The variable that overrides the place.
+pub const VARIABLE: &str = "EGGCTL_STATE_DIR";
 
 /// A directory that must exist and what may be made below it.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,9 +29,19 @@ pub(super) struct Place {
 impl Place {
     /// The places of a user, the preferred one first.
     pub(super) fn all_of(uid: u32) -> Result<Vec<Self>, Failure> {
-        if let Some(chosen) = std::env::var_os(VARIABLE).filter(|chosen| !chosen.is_empty()) {
-            return Ok(vec![Place::chosen(chosen)?]);
+        Self::of_value(std::env::var_os(VARIABLE), uid)
+    }
+
+    /// The places of a user's process that has this value of the variable.
+    pub(super) fn of_value(value: Option<OsString>, uid: u32) -> Result<Vec<Self>, Failure> {
+        match value.filter(|chosen| !chosen.is_empty()) {
+            Some(chosen) => Ok(vec![Place::chosen(chosen)?]),
+            None => Ok(Self::usual_of(uid)),
         }
+    }
+
+    /// The places of a user where no variable has chosen one.
+    pub(super) fn usual_of(uid: u32) -> Vec<Self> {
         let place = |base: PathBuf, below: &str| Place { base, below: below.into(), chosen: false };
         let fallback = place("/tmp".into(), &format!("eggctl-{uid}"));
         let home = User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.dir);
@@ -40,7 +50,21 @@ impl Place {
             Some(home) if home.is_absolute() => Some(place(home, ".local/state/eggctl")),
             _ => None,
         };
-        Ok(preferred.into_iter().chain([fallback]).collect())
+        preferred.into_iter().chain([fallback]).collect()
+    }
+
+    /// Could this process make it, as far as can be told without trying?
+    pub(super) fn can_be_made(&self) -> bool {
+        let mut path = self.base.clone();
+        for part in &self.below {
+            let next = path.join(part);
+            if next.symlink_metadata().is_err() {
+                break;
+            }
+            path = next;
+        }
+        let what = AccessFlags::W_OK | AccessFlags::X_OK;
+        path.is_dir() && faccessat(AT_FDCWD, &path, what, AtFlags::AT_EACCESS).is_ok()
     }
 
     fn chosen(path: OsString) -> Result<Self, Failure> {

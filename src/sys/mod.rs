@@ -20,3 +20,4 @@ pub mod signals;
 pub mod sockets;
 pub mod spawn;
 pub mod unix;
+pub mod user;

@@ -177,14 +177,6 @@ pub fn has_controlling_terminal() -> io::Result<bool> {
     Ok(fields.split_ascii_whitespace().nth(7 - 3).is_some_and(|terminal| terminal != "0"))
 }
 
-/// The effective uid of a process: the owner of its directory.
-///
-/// # Errors
-/// `NotFound` when there is none.
-pub fn owner_uid(pid: u32) -> io::Result<u32> {
-    Ok(fs::metadata(format!("/proc/{pid}"))?.uid())
-}
-
 /// The children of a process, zombies among them.
 ///
 /// # Errors
@@ -250,7 +242,15 @@ pub fn boot_id() -> io::Result<String> {
 /// # Errors
 /// When /proc is not there.
 pub fn pid_namespace() -> io::Result<u64> {
-    Ok(fs::metadata("/proc/self/ns/pid")?.ino())
+    namespace_of(std::process::id())
+}
+
+/// The number of a process's pid namespace.
+///
+/// # Errors
+/// `PermissionDenied` for another user's process.
+pub fn namespace_of(pid: u32) -> io::Result<u64> {
+    Ok(fs::metadata(format!("/proc/{pid}/ns/pid"))?.ino())
 }
 
 /// The other processes of one's own that hold a lock on the file of this open descriptor: it is the open file that is
@@ -355,7 +355,6 @@ mod tests {
         assert!(children_by_parent(own).unwrap().contains(&child.id()));
         assert!(descendants(own).contains(&grandchild));
         assert_eq!(stat(grandchild).unwrap().parent, child.id());
-        assert_eq!(owner_uid(grandchild).unwrap(), nix::unistd::geteuid().as_raw());
         let line = self_and_ancestors();
         assert_eq!(line[0], own);
         assert_eq!(line[1], std::os::unix::process::parent_id());

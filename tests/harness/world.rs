@@ -65,6 +65,17 @@ impl World {
         directory
     }
 
+    /// A copy in this directory of a program in the PATH, with this mode.
+    pub fn copy_of_program(&self, program: &str, directory: &Path, mode: u32) -> PathBuf {
+        let path = path();
+        let mut found = std::env::split_paths(&path).map(|one| one.join(program));
+        let found = found.find(|path| path.is_file()).unwrap().canonicalize().unwrap();
+        let copy = directory.join(program);
+        fs::copy(found, &copy).unwrap();
+        fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        copy
+    }
+
     /// A port that nobody has.
     pub fn port(&self) -> u16 {
         TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::cli::choice::shown;
 use crate::cli::masters::{self, Kind};
+use crate::cli::running::nothing_runs;
 use crate::error::{Exit, Failure};
 use crate::logger::ledger::{self, Counters, Ledger};
 use crate::logger::names::Form;
@@ -25,8 +26,8 @@ const MOST_LOOKS: u32 = 20;
 ///
 /// # Errors
 /// The application does not run, or has no logs.
-pub fn show(uid: u32, title: &Title, json: bool) -> anyhow::Result<Exit> {
-    let ledger = open(master_of(uid, title)?, title)?;
+pub fn show(title: &Title, json: bool) -> anyhow::Result<Exit> {
+    let ledger = open(master_of(title)?, title)?;
     for (number, (path, counters)) in (0..).zip(ledger.read_all()?) {
         let lines = lines_written(&ledger, number, Path::new(&path)).ok();
         output::say(if json { as_json(&path, &counters, lines) } else { as_text(&path, &counters, lines) });
@@ -56,27 +57,28 @@ fn lines_written(ledger: &Ledger, number: u32, live: &Path) -> io::Result<u64> {
 ///
 /// # Errors
 /// The application does not run.
-pub fn reopen(uid: u32, title: &Title) -> anyhow::Result<Exit> {
-    let master = Pidfd::open(master_of(uid, title)?)?;
+pub fn reopen(title: &Title) -> anyhow::Result<Exit> {
+    let master = Pidfd::open(master_of(title)?)?;
     // Between the look and the pidfd the pid may have become another's.
-    open(master_of(uid, title)?, title)?;
+    open(master_of(title)?, title)?;
     master.signal(signals::SIGUSR1)?;
     Ok(Exit::Done)
 }
 
 /// The master of the title, once its start, if one is under way, has come so far.
-fn master_of(uid: u32, title: &Title) -> Result<u32, Failure> {
-    which::settled(uid, title, || look_for_master(uid, title))
+fn master_of(title: &Title) -> Result<u32, Failure> {
+    which::settled(title, || look_for_master(title))
 }
 
 /// Our master, and nobody else: to a Node master SIGUSR1 means a debugger for everybody, to a `start` that waits its end.
-fn look_for_master(uid: u32, title: &Title) -> Result<u32, Failure> {
-    let running = masters::of_title(uid, title)?;
+fn look_for_master(title: &Title) -> Result<u32, Failure> {
+    let found = masters::find(Some(title))?;
+    let running = found.only(title).into_values().next().map(|application| application.running).unwrap_or_default();
     let name = || shown(title.as_str());
     match running.iter().find(|one| one.kind == Kind::Master) {
         Some(master) => Ok(master.pid),
         None if running.iter().any(|one| one.kind == Kind::EggScripts) => Err(Failure::of_egg_scripts(&name())),
-        None if running.is_empty() => Err(Failure::not_running(Some(title.as_str()))),
+        None if running.is_empty() => Err(nothing_runs(Some(title), &found)),
         None => Err(Failure::unreachable(&name(), "its start has not come so far")),
     }
 }

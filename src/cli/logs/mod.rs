@@ -28,6 +28,7 @@ use self::print::{Look, Printer, Whose};
 use self::select::{Selector, Sink};
 use self::source::{Reader, Source};
 use self::survey::Survey;
+use super::user;
 use crate::error::{Exit, Failure};
 use crate::logger::shelf::OldLog;
 use crate::options::flags::LogsFlags;
@@ -60,15 +61,15 @@ impl Halt {
 /// # Errors
 /// A [`Failure`]: what was typed is wrong, nobody logs there, or a part of the logs cannot be read (the rest was shown).
 pub fn run(flags: &LogsFlags) -> anyhow::Result<Exit> {
+    user::act_for(flags.user.as_deref())?;
     let title = flags.checked_title()?;
     let (lines, grep) = (flags.checked_lines()?, flags.checked_grep()?);
     let span = flags.checked_span(&jiff::Zoned::now())?;
-    let uid = super::stop::checked_user(flags.user.as_deref())?;
     if flags.ledger || flags.reopen {
-        let title = which::chosen(flags, title.as_ref(), uid)?.title;
-        return if flags.reopen { ledger::reopen(uid, &title) } else { ledger::show(uid, &title, flags.json) };
+        let title = which::chosen(flags, title.as_ref())?.title;
+        return if flags.reopen { ledger::reopen(&title) } else { ledger::show(&title, flags.json) };
     }
-    let logs = which::find(flags, title.as_ref(), uid)?;
+    let logs = which::find(flags, title.as_ref())?;
     let look = Printer::look(flags.json);
     let chooses = grep.is_some() || !span.is_all();
     let no_stdout = |error| Failure::new(Exit::Failed, "cannot write to stdout").because(error);

@@ -4,17 +4,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::cli::choice::{Here, shown};
+use crate::cli::masters::{self, OfAnother};
+use crate::cli::user;
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::LogsFlags;
-use crate::state::{Directory, LogFile, Logs, Stream};
+use crate::state::{LogFile, Logs, Stream};
 
 /// The logs that are asked for, stdout's first; at least one, each file once.
 ///
 /// # Errors
 /// Nobody is known who logs there, or it is not clear who is meant.
-pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<LogFile>, Failure> {
-    let chosen = chosen(flags, title, uid)?;
+pub fn find(flags: &LogsFlags, title: Option<&Title>) -> Result<Vec<LogFile>, Failure> {
+    let chosen = chosen(flags, title)?;
     let name = shown(chosen.title.as_str());
     if chosen.files.is_empty() {
         return Err(Failure::new(Exit::Failed, format!("{name} has no log"))
@@ -43,11 +45,12 @@ pub fn find(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Vec<Lo
 ///
 /// # Errors
 /// As [`find`].
-pub fn chosen(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
-    match title {
-        Some(title) => settled(uid, title, || known(flags, Some(title), uid)),
-        None => known(flags, None, uid),
-    }
+pub fn chosen(flags: &LogsFlags, title: Option<&Title>) -> Result<Logs, Failure> {
+    let chosen = match title {
+        Some(title) => settled(title, || known(flags, Some(title))),
+        None => known(flags, None),
+    };
+    chosen.map_err(|failure| if failure.exit == Exit::Failed { under_another(title, failure) } else { failure })
 }
 
 /// How long a start may take until it has written down where it logs to.
@@ -60,10 +63,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// Those of the look.
-pub fn settled<T>(uid: u32, title: &Title, look: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+pub fn settled<T>(title: &Title, look: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
     let deadline = Instant::now() + SETTLES;
-    let is_held =
-        || Ok(Directory::of_uid(uid)?.map(|directory| directory.holder(title)).transpose()?.flatten().is_some());
+    let is_held = || Ok(user::directory()?.map(|directory| directory.holder(title)).transpose()?.flatten().is_some());
     loop {
         // Before the look: a start that ends in between has found nothing to be waited for.
         let is_between: Result<bool, Failure> = is_held();
@@ -79,15 +81,33 @@ pub fn settled<T>(uid: u32, title: &Title, look: impl Fn() -> Result<T, Failure>
     }
 }
 
-fn known(flags: &LogsFlags, title: Option<&Title>, uid: u32) -> Result<Logs, Failure> {
-    let known = match Directory::of_uid(uid)? {
+fn known(flags: &LogsFlags, title: Option<&Title>) -> Result<Logs, Failure> {
+    let mut known = match user::directory()? {
         Some(directory) => directory.logs()?,
         None => Vec::new(),
     };
+    if user::is_another() {
+        // It may run with a state directory that only its environment names.
+        let running = masters::find(title)?.applications.into_values().filter_map(|application| application.directory);
+        for logs in running.flat_map(|directory| directory.logs().unwrap_or_default()) {
+            if !known.iter().any(|one| one.title == logs.title) {
+                known.push(logs);
+            }
+        }
+    }
     match title {
         Some(title) => known.iter().find(|logs| logs.title == *title).cloned().ok_or_else(|| unknown(title, &known)),
         None => choose(&known, flags.place.as_deref()).cloned(),
     }
+}
+
+/// Says which user's application of that title runs instead.
+fn under_another(title: Option<&Title>, failure: Failure) -> Failure {
+    let Ok(found) = masters::find(title) else { return failure };
+    let Some(OfAnother { title, pid, uid }) = found.of_others.first() else { return failure };
+    let (title, owner) = (shown(title), user::name_of(*uid));
+    let failure = failure.because(format!("`{title}` runs under {owner} (pid {pid})"));
+    if user::uid() == 0 { failure.hint(format!("add `--user={owner}`")) } else { failure }
 }
 
 /// Without a title: the application in the place that was typed or in the current directory, by its directory or by the
@@ -99,9 +119,9 @@ fn choose<'a>(known: &'a [Logs], place: Option<&Path>) -> Result<&'a Logs, Failu
     match (&here[..], known) {
         ([one], _) => Ok(one),
         ([], [one]) if place.is_none() => Ok(one),
-        ([], []) => Err(Failure::new(Exit::Failed, "no logs are known")
-            .because("no application has been started by this user")
-            .hint("another user's are found with `--user`")),
+        ([], []) => {
+            Err(Failure::new(Exit::Failed, "no logs are known").because("no application has been started by this user"))
+        }
         ([], _) => Err(Failure::new(Exit::Usage, "which logs?").because(listed(known)).hint("name one with `--title`")),
         (several, _) => {
             let several: Vec<Logs> = several.iter().map(|logs| (*logs).clone()).collect();

@@ -169,7 +169,7 @@ pub fn try_title(options: &Options) -> anyhow::Result<Result<Taken, Option<u32>>
         LockOutcome::Locked(lock) => lock,
         LockOutcome::Held(holder) => return Ok(Err(holder.pid())),
     };
-    Ok(match masters::of_title(nix::unistd::geteuid().as_raw(), &options.title)?.first() {
+    Ok(match masters::of_title(&options.title)?.first() {
         Some(running) => Err(Some(running.pid)),
         None => Ok(Taken { directory, lock }),
     })

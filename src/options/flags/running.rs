@@ -27,7 +27,7 @@ pub struct StopFlags {
     #[arg(long, conflicts_with_all = ["title", "place"])]
     pub all: bool,
 
-    /// Whose applications; another's only as root [default: your own]
+    /// Whose applications; another user's only as root, who then acts as that user [default: your own]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
 }
@@ -38,6 +38,10 @@ pub struct RestartFlags {
     /// What replaces what was typed at the start; the title tells which application.
     #[command(flatten)]
     pub start: StartFlags,
+
+    /// Whose application; another user's only as root, who then acts as that user [default: your own]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// What can be typed after `eggctl reload`.
@@ -143,6 +147,10 @@ pub struct Whom {
     /// The application's title [default: that of the current directory, else the only one that runs]
     #[arg(long, allow_hyphen_values = true)]
     pub title: Option<String>,
+
+    /// Whose application; another user's only as root, who then acts as that user [default: your own]
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
 }
 
 /// What can be typed after `eggctl logs`.
@@ -198,7 +206,7 @@ pub struct LogsFlags {
     #[arg(long)]
     pub json: bool,
 
-    /// Whose application; another's only as root [default: your own]
+    /// Whose application; another user's only as root, who then acts as that user [default: your own]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
 }

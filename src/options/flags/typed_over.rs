@@ -51,10 +51,11 @@ pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>
 }
 
 fn read<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Result<ArgMatches, Failure> {
-    let words = ["eggctl".into(), "start".into()].into_iter().chain(arguments.into_iter().cloned());
+    // A restart takes all that a start takes, and says whose application it is: that is left out, since a start has no such flag.
+    let words = ["eggctl".into(), "restart".into()].into_iter().chain(arguments.into_iter().cloned());
     let matches =
         Cli::command().try_get_matches_from(words.map(node_option_apart)).map_err(|refusal| failure(&refusal))?;
-    matches.subcommand_matches("start").cloned().ok_or_else(|| Failure::usage("this is no start"))
+    matches.subcommand_matches("restart").cloned().ok_or_else(|| Failure::usage("this is no restart"))
 }
 
 fn values<'a>(matches: &'a ArgMatches, argument: &Arg) -> Vec<&'a OsStr> {
@@ -89,6 +90,7 @@ mod tests {
     fn a_flag_that_is_typed_again_takes_the_place_of_the_first_whatever_its_name() {
         assert_eq!(over("-c 2 --title svc --daemon app", ""), "--title=svc --workers=2 --daemon app");
         assert_eq!(over("-c 2 --title=svc", "--cluster=3 --title svc"), "--title=svc --workers=3");
+        assert_eq!(over("-c 2 --title=svc", "--user=bob -c 1 --user nobody"), "--title=svc --workers=1");
         assert_eq!(over("--sticky --no-log-compress", "--no-sticky"), "--no-sticky --no-log-compress");
     }
 

@@ -107,6 +107,24 @@ fn a_directory_that_is_open_to_others_is_refused() {
     }
 }
 
+/// Two places: one in this directory, and one in /tmp that is somebody's.
+fn places(home: &Path, in_tmp: &Path) -> [place::Place; 2] {
+    let of = |path: &Path| place::Place::of_value(Some(path.into()), own_uid()).unwrap().remove(0);
+    [of(&home.join("eggctl")), of(in_tmp)]
+}
+
+#[test]
+fn a_strangers_directory_in_tmp_matters_only_to_a_user_who_has_no_other_place() {
+    let (home, strangers) = (Place::new(), Place::new().with_mode(0o755));
+    assert!(Directory::first_of(&places(&home.0, &strangers.0), own_uid()).unwrap().is_none());
+    let nowhere = home.0.join("missing");
+    let refused = Directory::first_of(&places(&nowhere, &strangers.0), own_uid()).unwrap_err();
+    assert!(refused.to_string().contains("not safe to use"), "{refused}");
+    // Its own one there is found whether it has another place or not.
+    let own = strangers.with_mode(0o700);
+    assert!(Directory::first_of(&places(&home.0, &own.0), own_uid()).unwrap().is_some());
+}
+
 #[test]
 fn anothers_directory_is_refused() {
     let place = Place::new();
