@@ -47,6 +47,7 @@ mod refork;
 mod reload;
 mod reload_faults;
 mod reload_sockets;
+mod restart;
 mod same_title;
 mod served;
 mod shortages;

@@ -82,6 +82,14 @@ fn root_operates_another_users_application_with_that_users_rights_and_leaves_no_
         for pid in [master].into_iter().chain(world.workers(master)) {
             assert_eq!(rights(pid), own);
         }
+        let app = world.work().join("nobodys/app.js");
+        fs::write(&app, "this is no JavaScript").unwrap();
+        run(&["restart"]).fails(1).says("`eggctl restart --title=svc --user=nobody` tries again");
+        fs::write(&app, APP).unwrap();
+        let again = world.eggctl(&["restart", "--title=svc", "--user=nobody"]);
+        again.env("EGGCTL_STATE_DIR", world.work().join("nobodys-state")).run().exits(0);
+        let master = world.master("svc");
+        assert_eq!(rights(master), own);
         run(&["stop"]).exits(0).says(&master.to_string());
         run(&["stop"]).exits(0).says("no running application");
         run(&["wait", "--for=stopped"]).exits(0);

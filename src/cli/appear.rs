@@ -121,7 +121,7 @@ fn look(title: Option<&Title>, wanted: Option<&Title>, any: bool) -> Result<Seen
 fn start_failed(title: &Title) -> Failure {
     Failure::new(Exit::Failed, format!("{}: not ready", shown(title.as_str())))
         .because("its start failed, or it was stopped, while it was waited for")
-        .hint(format!("`eggctl logs --title={}` shows what it has printed", shown(title.as_str())))
+        .hint(format!("`eggctl logs {}` shows what it has printed", user::flags_of(&shown(title.as_str()))))
 }
 
 /// Nothing has appeared: the titles that run instead, since one of them may be meant.

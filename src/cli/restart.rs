@@ -1,21 +1,26 @@
-//! `eggctl restart`: stop, then start as it was started, with what was typed now over it.
+//! `eggctl restart`: stop, then start as it was started, with what was typed now over it. Whatever can be asked beforehand is
+//! asked before anything is stopped; how it is started is kept until it runs again.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::rc::Rc;
 
 use nix::errno::Errno;
-use nix::unistd::{AccessFlags, access};
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
 
-use super::choice::shown;
+use super::choice::{Here, shown};
+use super::running::{self, Running};
 use super::start::{self, log_files};
-use super::{running, stop, user};
+use super::{stop, user};
 use crate::error::{Exit, Failure};
 use crate::options::flags::{self, RestartFlags, StopFlags};
-use crate::options::{self, Surroundings};
+use crate::options::{self, RESTART_VARIABLE, Surroundings, Title};
+use crate::state::{self, Again, Directory};
 use crate::sys::crossing;
 
 /// Runs the command. It ends as the start that it becomes.
@@ -29,30 +34,103 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
         return Err(Failure::usage("restart takes no DIR or SCRIPT").hint("name the application by `--title`").into());
     }
     let title = flags.start.checked_title()?;
-    let running = running::find(title.as_ref())?;
-    let name = shown(running.title.as_str());
-    if !running.record.daemon {
-        return Err(Failure::in_the_foreground(&name, running.record.pid).into());
-    }
-    let Some(before) = &running.record.command else {
-        return Err(Failure::unreachable(&name, "how it was started is not recorded").into());
-    };
-    enterable(Path::new(&before.cwd)).map_err(|why| Failure::cannot_restart_in(&name, Path::new(&before.cwd), &why))?;
-    // While it lives: what it was started with is in its memory only.
-    let around = start::surroundings_of(running.record.pid, Path::new(&before.cwd))?;
     let now: Vec<OsString> = std::env::args_os().skip(2).collect();
-    let arguments = flags::typed_over(&before.arguments, &now)?;
-    check(&arguments, &around)?;
-    let stop = StopFlags { title: Some(running.title.as_str().to_owned()), ..StopFlags::default() };
-    stop::run(&stop)?;
-    let failed = Command::new(crossing::own_program()?)
+    let found = running::find(title.as_ref());
+    let is_running = found.is_ok();
+    let again = match found {
+        Ok(running) => Plan::of_running(&running)?.over(&now)?,
+        Err(failure) if failure.exit == Exit::NotRunning => match left_down(title.as_ref())? {
+            Some(again) => Plan::of_again(again)?.over(&now)?,
+            None => return Err(failure.into()),
+        },
+        Err(failure) => return Err(failure.into()),
+    };
+    let program = again.check()?;
+    if is_running {
+        stop::stop(&StopFlags { title: Some(again.title.as_str().to_owned()), ..StopFlags::default() })?;
+    }
+    let failed = Command::new(program)
         .arg("start")
-        .args(arguments)
-        .current_dir(around.cwd)
+        .args(again.arguments)
+        .current_dir(again.around.cwd)
         .env_clear()
-        .envs(around.environment)
+        .envs(again.around.environment)
+        .env(RESTART_VARIABLE, format!("{}:{}", user::another(), again.title.as_str()))
         .exec();
-    Err(Failure::new(Exit::Failed, "cannot start it again").because(failed).into())
+    let failure = Failure::new(Exit::Failed, "the start cannot be run").because(failed);
+    let title = shown(again.title.as_str());
+    Err(Failure::down_after_restart(&title, &user::flags_of(&title), failure).into())
+}
+
+/// The application that an earlier restart has left down: of this title, else of the current directory, else the only one.
+fn left_down(title: Option<&Title>) -> Result<Option<(Rc<Directory>, Again)>, Failure> {
+    let Some(directory) = user::directory()?.map(Rc::new) else { return Ok(None) };
+    if let Some(title) = title {
+        return Ok(directory.again(title).map(|again| (directory, again)));
+    }
+    let mut all = directory.all_again()?;
+    let here = Here::of(None)?;
+    let is_here = |again: &Again| here.has(again.title.as_str(), std::slice::from_ref(&again.base_dir));
+    if all.iter().any(is_here) {
+        all.retain(is_here);
+    }
+    Ok(all.pop().filter(|_| all.is_empty()).map(|again| (directory, again)))
+}
+
+/// How an application will be started again.
+struct Plan {
+    title: Title,
+    /// The state directory that the application has.
+    directory: Rc<Directory>,
+    base_dir: PathBuf,
+    arguments: Vec<OsString>,
+    around: Surroundings,
+}
+
+impl Plan {
+    fn of_running(running: &Running) -> anyhow::Result<Self> {
+        let name = shown(running.title.as_str());
+        if !running.record.daemon {
+            return Err(Failure::in_the_foreground(&name, running.record.pid).into());
+        }
+        let Some(before) = &running.record.command else {
+            return Err(Failure::unreachable(&name, "how it was started is not recorded").into());
+        };
+        // While it lives: what it was started with is in its memory only.
+        let around = start::surroundings_of(running.record.pid, Path::new(&before.cwd))?;
+        let (title, base_dir) = (running.title.clone(), running.record.base_dir.clone());
+        let directory = Rc::clone(&running.directory);
+        Ok(Plan { title, directory, base_dir, arguments: before.arguments.clone(), around })
+    }
+
+    fn of_again((directory, again): (Rc<Directory>, Again)) -> anyhow::Result<Self> {
+        let environment = again.environment().into_iter().collect();
+        let around = Surroundings { environment, cwd: again.command.cwd.into(), ..start::surroundings()? };
+        let (title, base_dir, arguments) = (again.title, again.base_dir, again.command.arguments);
+        Ok(Plan { title, directory, base_dir, arguments, around })
+    }
+
+    /// With what was typed now over it.
+    fn over(self, now: &[OsString]) -> Result<Self, Failure> {
+        let arguments = flags::typed_over(&self.arguments, now)?;
+        Ok(Plan { arguments, ..self })
+    }
+
+    /// Would it start? Asked before anything is stopped. The program that starts it.
+    fn check(&self) -> anyhow::Result<PathBuf> {
+        let (name, cwd) = (shown(self.title.as_str()), &self.around.cwd);
+        enterable(cwd).map_err(|why| Failure::cannot_restart_in(&name, cwd, &why))?;
+        let program = crossing::own_program()?;
+        may(&program, AccessFlags::X_OK).map_err(|why| {
+            let why = why.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            Failure::not_restarted(&name, Failure::cannot_run_itself(&program, why))
+        })?;
+        log_files::check(&options::resolve(&flags::parse_start(&self.arguments)?, &self.around)?)?;
+        let command = state::Command { arguments: self.arguments.clone(), cwd: cwd.clone().into() };
+        let again = Again::new(self.title.clone(), self.base_dir.clone(), command, &self.around.environment);
+        self.directory.keep_again(&again).map_err(|why| Failure::not_restarted(&name, why))?;
+        Ok(program)
+    }
 }
 
 /// Can this be a process's working directory?
@@ -60,10 +138,9 @@ fn enterable(directory: &Path) -> io::Result<()> {
     if !directory.metadata()?.is_dir() {
         return Err(Errno::ENOTDIR.into());
     }
-    Ok(access(directory, AccessFlags::X_OK)?)
+    may(directory, AccessFlags::X_OK)
 }
 
-/// Would it start? Asked before anything is stopped.
-fn check(arguments: &[OsString], around: &Surroundings) -> Result<(), Failure> {
-    log_files::check(&options::resolve(&flags::parse_start(arguments)?, around)?)
+fn may(path: &Path, what: AccessFlags) -> io::Result<()> {
+    Ok(faccessat(AT_FDCWD, path, what, AtFlags::AT_EACCESS)?)
 }

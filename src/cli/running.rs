@@ -29,7 +29,8 @@ pub struct Running {
     pub title: Title,
     /// What it has written down of itself.
     pub record: Record,
-    directory: Rc<Directory>,
+    /// Its state directory.
+    pub directory: Rc<Directory>,
 }
 
 /// The running application that is meant: of this title, else of the current directory, else the only one.
@@ -74,6 +75,10 @@ pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
     if let Some(OfAnother { title, pid, uid }) = found.of_others.first() {
         let (title, owner) = (shown(title), user::name_of(*uid));
         return Failure::runs_under_another(asked.as_deref(), &title, &owner, *pid, user::uid() == 0);
+    }
+    if let Some(title) = title.filter(|title| found.directory.as_ref().is_some_and(|one| one.again(title).is_some())) {
+        let title = shown(title.as_str());
+        return Failure::left_down(&title, &user::flags_of(&title));
     }
     let failure = Failure::not_running(asked.as_deref());
     // True only where a start would start just that.
@@ -188,7 +193,7 @@ impl Running {
             io::ErrorKind::Interrupted => {
                 let signal =
                     signals.take().first().map_or_else(|| "a signal".to_owned(), |one| signals::name(one.signal));
-                Failure::goes_on(&name, command, &signal)
+                Failure::goes_on(&name, &user::flags_of(&name), command, &signal)
             }
             _ => Failure::unreachable(&name, error),
         })

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::choice::{Applications, choose, shown, words};
+use super::choice::{Applications, Here, choose, shown, words};
 use super::ending::{Ending, Receipt};
 use super::masters::{self, Application, Found, Kind, OfAnother, Running};
 use super::user;
@@ -20,6 +20,32 @@ use crate::sys::{descriptors, proc};
 /// A [`Failure`]: what was typed is wrong, not permitted, or something is alive in spite of everything.
 pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
     user::act_for(flags.user.as_deref())?;
+    let exit = stop(flags)?;
+    stay_down(flags)?;
+    Ok(exit)
+}
+
+/// A restart that failed must not be tried again by mistake: what was stopped on purpose stays so.
+fn stay_down(flags: &StopFlags) -> Result<(), Failure> {
+    let Some(directory) = user::directory()? else { return Ok(()) };
+    for again in directory.all_again()? {
+        let is_titled = flags.title.as_deref().is_none_or(|title| title == again.title.as_str());
+        let is_here = || {
+            Here::of(flags.place.as_deref())
+                .is_ok_and(|here| here.has(again.title.as_str(), std::slice::from_ref(&again.base_dir)))
+        };
+        if is_titled && (flags.all || flags.title.is_some() || is_here()) {
+            directory.forget_again(&again.title);
+        }
+    }
+    Ok(())
+}
+
+/// Stops what is running.
+///
+/// # Errors
+/// As [`run`].
+pub fn stop(flags: &StopFlags) -> anyhow::Result<Exit> {
     let title = flags.checked_title()?;
     let timeout_ms = flags.checked_timeout_ms()?;
     // One descriptor for each process that is waited for.

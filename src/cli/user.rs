@@ -2,7 +2,7 @@
 //! becomes that user, with its groups, before anything of the user's is read: no file, link or process of the user's is met
 //! with root's rights, and no file of root's is left among the user's.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use nix::unistd::{Gid, Uid, User};
 
@@ -10,8 +10,8 @@ use crate::error::Failure;
 use crate::state::Directory;
 use crate::sys::user as system;
 
-/// Has this process become another user? It does so once, and cannot go back.
-static IS_ANOTHER: AtomicBool = AtomicBool::new(false);
+/// The user that this process has become, as it was typed. It does so once, and cannot go back.
+static ANOTHER: OnceLock<String> = OnceLock::new();
 /// The group of a user that has no entry in passwd: the kernel's own word for "none that is known here".
 const NO_GROUP: Gid = Gid::from_raw(65534);
 
@@ -38,14 +38,32 @@ pub fn act_for(name: Option<&str>) -> Result<(), Failure> {
         None => (NO_GROUP, Vec::new()),
     };
     system::become_user(uid, gid, &groups).map_err(|error| Failure::cannot_act_for(&owner, &error))?;
-    IS_ANOTHER.store(true, Ordering::Relaxed);
+    ANOTHER.get_or_init(|| name.to_owned());
     Ok(())
 }
 
 /// Does root act for another user?
 #[must_use]
 pub fn is_another() -> bool {
-    IS_ANOTHER.load(Ordering::Relaxed)
+    ANOTHER.get().is_some()
+}
+
+/// The user that root acts for, as it was typed; empty where it acts for none.
+#[must_use]
+pub fn another() -> &'static str {
+    ANOTHER.get().map_or("", String::as_str)
+}
+
+/// The flags by which a hint names this application.
+#[must_use]
+pub fn flags_of(title: &str) -> String {
+    flags(title, another())
+}
+
+/// The same for an application of the user that root acts for, if that is not empty.
+#[must_use]
+pub fn flags(title: &str, another: &str) -> String {
+    if another.is_empty() { format!("--title={title}") } else { format!("--title={title} --user={another}") }
 }
 
 /// The user whose applications are meant.

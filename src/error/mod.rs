@@ -290,6 +290,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// This program's own file was moved, or is closed to the user.
+    #[must_use]
+    pub fn cannot_run_itself(program: &Path, errno: Errno) -> Self {
+        Failure::new(Exit::Failed, format!("cannot run `{}`", program.display()))
+            .because(errno.desc())
+            .hint("run the eggctl that is installed now")
+    }
+}
+
 /// An I/O error's reason without std's "(os error 2)".
 fn reason(error: &io::Error) -> String {
     match error.raw_os_error() {
@@ -304,7 +314,7 @@ impl Failure {
     #[must_use]
     pub fn state(path: &Path, error: &io::Error) -> Self {
         let exit = if error.kind() == io::ErrorKind::PermissionDenied { Exit::NotPermitted } else { Exit::Failed };
-        Failure::new(exit, format!("cannot use `{}`", path.display())).because(error)
+        Failure::new(exit, format!("cannot use `{}`", path.display())).because(reason(error))
     }
 
     /// The state directory could have been made, or could be changed, by somebody else.

@@ -15,6 +15,14 @@ impl Failure {
         Failure::new(Exit::NotRunning, format!("{whom} is running"))
     }
 
+    /// The same, since a restart has stopped it and could not start it.
+    #[must_use]
+    pub fn left_down(title: &str, flags: &str) -> Self {
+        Failure::not_running(Some(title))
+            .because("a restart stopped it, and the new start failed")
+            .hint(format!("`eggctl restart {flags}` tries again"))
+    }
+
     /// The same, while there is one of another user's.
     #[must_use]
     pub fn runs_under_another(asked: Option<&str>, title: &str, owner: &str, pid: u32, is_root: bool) -> Self {
@@ -39,13 +47,13 @@ impl Failure {
 
     /// The command that waited for an operation was ended by a signal. What it asked for is not.
     #[must_use]
-    pub fn goes_on(title: &str, command: &str, signal: &str) -> Self {
+    pub fn goes_on(title: &str, flags: &str, command: &str, signal: &str) -> Self {
         let wait = match command {
-            "reload" => format!(", `eggctl wait --for=reloaded --title={title}` waits for its end"),
+            "reload" => format!(", `eggctl wait --for=reloaded {flags}` waits for its end"),
             _ => String::new(),
         };
         Failure::new(Exit::Failed, format!("{title}: {signal} has ended this command, and the {command} goes on"))
-            .hint(format!("`eggctl {command} --cancel --title={title}` gives it up{wait}"))
+            .hint(format!("`eggctl {command} --cancel {flags}` gives it up{wait}"))
     }
 
     /// A service that somebody else keeps.
@@ -87,6 +95,32 @@ impl Failure {
         Failure::new(Exit::NotPermitted, format!("cannot act for {owner}"))
             .because(format!("becoming that user failed: {}", super::reason(why)))
             .hint("root needs the capabilities CAP_SETUID and CAP_SETGID for `--user`")
+    }
+}
+
+/// Restarting.
+impl Failure {
+    /// Something that the new start will need is missing, so nothing is stopped.
+    #[must_use]
+    pub fn not_restarted(title: &str, why: Failure) -> Self {
+        let what = format!("{title} is not restarted");
+        Failure { why: [vec![why.what], why.why].concat(), what, hint: why.hint, exit: why.exit, beside: why.beside }
+    }
+
+    /// The application was stopped, and does not start again.
+    #[must_use]
+    pub fn down_after_restart(title: &str, flags: &str, why: Failure) -> Self {
+        let Failure { exit, what, why, beside, hint } = why;
+        let again = format!("`eggctl restart {flags}` tries again");
+        let hint = hint.map_or_else(|| again.clone(), |hint| format!("{hint}; then {again}"));
+        let stopped = "the restart stopped it, and the new start failed".to_owned();
+        Failure {
+            exit,
+            what: format!("{title} is down"),
+            why: [vec![stopped, what], why].concat(),
+            beside,
+            hint: Some(hint),
+        }
     }
 }
 

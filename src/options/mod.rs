@@ -315,6 +315,10 @@ impl Options {
 /// The variable that marks every process of one tree with its cookie.
 pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
+/// The variable by which a restart says to the start that it becomes which application it has
+/// stopped, and of which user if root has acted for one: `user:title`.
+pub const RESTART_VARIABLE: &str = "EGGCTL_RESTART";
+
 /// Taken from the environment of master and members, unless set anew for a member. With the first five a member would
 /// believe in a channel or a cluster of somebody else's, with the next four in a place that is another master's worker's, with
 /// `LISTEN_…` in sockets that only the master has inherited; the others switch off sending in Egg's messenger (`sendmessage`
@@ -334,6 +338,7 @@ pub const SCRUBBED: &[&str] = &[
     "LISTEN_FDNAMES",
     "SENDMESSAGE_ONE_PROCESS",
     "IS_NODE_DEV_RUNNER",
+    RESTART_VARIABLE,
     "_",
 ];
 

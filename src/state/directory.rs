@@ -357,9 +357,17 @@ impl Directory {
     }
 
     pub(super) fn read_file(&self, name: &str) -> io::Result<Vec<u8>> {
+        self.read_up_to(name, LONGEST_FILE)
+    }
+
+    pub(super) fn read_up_to(&self, name: &str, longest: u64) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.open_file(name, OFlag::O_RDONLY)?.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+        self.open_file(name, OFlag::O_RDONLY)?.take(longest).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 
     /// Puts a file in the place of another at one moment: whoever reads sees the old or the new one, whole.

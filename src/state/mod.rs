@@ -5,16 +5,19 @@
 //!
 //! * `<hash>.lock` — never deleted; locked while a parent or a master of that title lives;
 //! * `<hash>.json` — the [`Record`]; believed only while the lock is held and pid, start and boot fit;
+//! * `<hash>.again` — [`Again`]: how a restart starts the application again, until it runs;
 //! * `<hash>.sock` — the master's control socket;
 //! * `<hash>.logs` — [`Logs`]: where the last start logs to; stays when the application has gone;
 //! * `preload-<hash>.cjs` — the member preload, named after its content.
 
+mod again;
 mod directory;
 mod logs;
 mod names;
 mod place;
 mod record;
 
+pub use again::Again;
 pub use directory::{Changes, Directory, Holder, LockOutcome, TitleLock};
 pub use logs::{LogFile, Logs, Stream};
 pub use names::{COOKIE, is_cookie_of, new_cookie};

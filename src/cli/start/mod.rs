@@ -24,7 +24,8 @@ use crate::sys::inherited::Given;
 use crate::sys::proc::Reader;
 use crate::sys::{cpus, descriptors, inherited, output, sockets};
 
-use super::masters;
+use super::choice::shown;
+use super::{masters, user};
 use log_files::LogFiles;
 
 /// Runs the command.
@@ -34,9 +35,18 @@ use log_files::LogFiles;
 pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
     // First: nothing else may have been opened (see there).
     let inherited = inherited::arrive()?;
-    let options = resolve(flags)?;
-    let title = take_title(&options)?;
-    begin(options, title, By::Command { inherited })
+    let started = resolve(flags).and_then(|options| {
+        let title = take_title(&options)?;
+        begin(options, title, By::Command { inherited })
+    });
+    match std::env::var(options::RESTART_VARIABLE).ok().as_deref().and_then(|word| word.split_once(':')) {
+        Some((another, title)) => started.map_err(|error| {
+            let why = error.downcast().unwrap_or_else(|error| Failure::new(Exit::Failed, format!("{error:#}")));
+            let title = shown(title);
+            Failure::down_after_restart(&title, &user::flags(&title, another), why).into()
+        }),
+        None => started,
+    }
 }
 
 /// A title that is this process' own.
@@ -93,6 +103,8 @@ pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit>
         nix::unistd::dup2_stdout(&logs.stdout)?;
         nix::unistd::dup2_stderr(&logs.stderr)?;
     }
+    // In the foreground the application is in the hands of whatever keeps this process.
+    directory.forget_again(&options.title);
     let failed = crossing.exec(&program, &arguments, &environment);
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
@@ -259,6 +271,7 @@ fn start_detached(
     let waited = wait::wait(options, logs, ours.try_clone()?, &mut tree);
     let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
+        directory.forget_again(&options.title);
         story::ready(options, &ready);
         return Ok(Exit::Done);
     }
