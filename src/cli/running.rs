@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -60,8 +61,7 @@ pub fn look(title: Option<&Title>) -> Result<Option<Running>, Failure> {
         return Err(Failure::of_egg_scripts(&shown(&name)));
     }
     let title = Title::try_from(name.clone()).map_err(|_| Failure::not_running(title.map(Title::as_str)))?;
-    let no_record = || Failure::unreachable(&shown(&name), "its record is missing");
-    let directory = application.directory.ok_or_else(no_record)?;
+    let Some(directory) = application.directory else { return Ok(None) };
     match directory.holder(&title)? {
         Some(Holder::Recorded(record)) => Ok(Some(Running { title, record: *record, directory })),
         Some(Holder::Elsewhere(_)) => Err(Failure::unreachable(&shown(&name), "it runs where this process cannot see")),
@@ -116,6 +116,19 @@ impl Running {
         self.directory.connect(&self.title).is_ok()
     }
 
+    /// Connects to its master. One that closes in this moment has no socket any more.
+    fn connect(&self) -> Result<UnixStream, Failure> {
+        self.directory.connect(&self.title).map_err(|error| {
+            let unreachable = |error| Failure::unreachable(&shown(self.title.as_str()), error);
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    Some(self.gone()).filter(|gone| gone.exit == Exit::NotRunning).unwrap_or_else(|| unreachable(error))
+                }
+                _ => unreachable(error),
+            }
+        })
+    }
+
     /// The master has gone without an answer: with it the application, when its stop, or its failed start, is over.
     fn gone(&self) -> Failure {
         let deadline = Instant::now() + SETTLES;
@@ -167,7 +180,7 @@ impl Running {
     /// It cannot be reached, goes without an answer, does not answer until `deadline`, or refuses.
     pub fn ask(&self, request: Request, deadline: Option<Instant>, patience: &str) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
-        let stream = self.directory.connect(&self.title).map_err(|error| Failure::unreachable(&name, error))?;
+        let stream = self.connect()?;
         let lost = |error: io::Error| match error.kind() {
             io::ErrorKind::TimedOut => Failure::new(Exit::Failed, format!("{name}: {patience}")),
             _ => Failure::unreachable(&name, error),
@@ -183,7 +196,7 @@ impl Running {
     pub fn ask_to_operate(&self, request: Request, command: &str) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
         let lost = |error: io::Error| Failure::unreachable(&name, error);
-        let stream = self.directory.connect(&self.title).map_err(lost)?;
+        let stream = self.connect()?;
         let hup = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
         let caught: Vec<i32> = [SIGINT, SIGTERM, SIGQUIT].into_iter().chain(hup).collect();
         let mut signals = Signals::catch(&caught).map_err(lost)?;
