@@ -53,7 +53,9 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
     let changes = changes.map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
     let mut has_begun = false;
     loop {
-        let seen = look(title, wanted.as_ref(), Instant::now() >= appears_until)?;
+        // One moment for both: the last look is the one that takes any application.
+        let is_last = Instant::now() >= appears_until;
+        let seen = look(title, wanted.as_ref(), is_last)?;
         let is_there = !matches!(seen, Seen::Nothing(_));
         match seen {
             Seen::Running(running) => {
@@ -75,7 +77,7 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
             Seen::Between => {}
             Seen::Nothing(failure) => match &wanted {
                 Some(wanted) if has_begun => return Err(start_failed(wanted)),
-                _ if Instant::now() >= appears_until => return Err(absent(failure, appear_ms.min(timeout_ms))),
+                _ if is_last => return Err(absent(failure, appear_ms.min(timeout_ms))),
                 _ => {}
             },
         }
