@@ -58,6 +58,7 @@ mod spare;
 mod stand_in;
 mod start_daemon;
 mod start_failures;
+mod state_lost;
 mod sticky;
 mod stop;
 mod tidy;

@@ -63,6 +63,7 @@ fn finish(running: &Running, request: Request, command: &str, json: bool) -> any
         let last_words: Vec<String> = logs.into_iter().filter_map(Log::since).collect();
         if last_words.is_empty() { failure } else { failure.beside(last_words.join("\n")) }
     })?;
+    running.keep_logs(receipt.workers.len());
     running::print(&running.title, &receipt, json);
     Ok(Exit::Done)
 }

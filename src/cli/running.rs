@@ -12,8 +12,8 @@ use super::user;
 use crate::control::client::Connection;
 use crate::control::{Answer, Progress, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
-use crate::options::{self, Title};
-use crate::state::{Directory, Holder, Logs, Record};
+use crate::options::{self, Title, member_log, workers_log};
+use crate::state::{Directory, Holder, LogFile, Logs, Record, Stream};
 use crate::sys::output;
 use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 
@@ -172,6 +172,21 @@ impl Running {
     pub fn logs(&self) -> Option<Logs> {
         let known = self.directory.logs().ok()?;
         known.into_iter().find(|logs| logs.title == self.title)
+    }
+
+    /// Adds the logs of workers that a scale has brought to those that `eggctl logs` shows, where each member has its own. The
+    /// master does not: it opens no file while it serves.
+    pub fn keep_logs(&self, workers: usize) {
+        let Some(logs) = self.logs() else { return };
+        let workers = u32::try_from(workers).unwrap_or(u32::MAX);
+        for (stream, which) in [(Stream::Stdout, "stdout"), (Stream::Stderr, "stderr")] {
+            // The common log of each stream comes first.
+            let Some(common) = logs.files.iter().find(|file| file.stream == stream) else { continue };
+            let of = |slot| LogFile { stream, path: member_log(&common.path, &workers_log(slot), which) };
+            if logs.files.contains(&of(0)) {
+                (1..workers).for_each(|slot| drop(self.directory.add_log(&self.title, of(slot))));
+            }
+        }
     }
 
     /// Asks the master and reads its answers up to the last one, with the news shown on a terminal.

@@ -97,15 +97,19 @@ enum Wants {
 }
 
 impl Control {
-    /// Opens the title's socket.
+    /// Opens the title's socket, in the place of one that was removed. Its clients stay.
     ///
     /// # Errors
     /// When it cannot be made or watched.
-    pub fn open(directory: &Directory, options: &Options, poll: &Poll) -> anyhow::Result<Control> {
+    fn open(&mut self, directory: &Directory, options: &Options, poll: &Poll) -> anyhow::Result<()> {
         let listener = directory.listen(&options.title)?;
         listener.set_nonblocking(true)?;
         poll.add(&listener, Source::Control, Interest::Read)?;
-        Ok(Control { listener: Some(listener), ..Control::default() })
+        self.is_paused = false;
+        if let Some(removed) = self.listener.replace(listener) {
+            poll.remove(&removed);
+        }
+        Ok(())
     }
 
     /// Takes a connection in, if there is room and the other end is ours.
@@ -345,8 +349,9 @@ impl Master {
 
     /// Without a control socket everything goes on but what is asked through it.
     pub(super) fn open_control(&mut self) {
-        match Control::open(&self.directory, &self.carried.options, &self.poll) {
-            Ok(control) => self.control = control,
+        let title = &self.carried.options.title;
+        match self.control.open(&self.directory, &self.carried.options, &self.poll) {
+            Ok(()) => self.home.socket = self.directory.socket_id(title),
             Err(error) => {
                 self.notices.write(Level::Warn, &format!("no control socket, so no reload or scale: {error:#}"));
             }

@@ -50,8 +50,6 @@ pub struct Logging {
     common: (Option<usize>, Option<usize>),
     /// Those of members' own.
     own: BTreeMap<(String, &'static str), usize>,
-    /// Those that nobody has been told of.
-    new: Vec<LogFile>,
     logger: Option<Logger>,
     /// How often, one after the other, none could be spawned or one gave up at its beginning.
     failures: u32,
@@ -120,7 +118,6 @@ impl Logging {
             streams: Vec::new(),
             common: (None, None),
             own: BTreeMap::new(),
-            new: Vec::new(),
             logger: None,
             failures: 0,
             respawn_ms: None,
@@ -185,19 +182,23 @@ impl Logging {
             return Ok(*number);
         }
         let path = member_log(common, name, which);
-        let number = self.add(path.clone(), None)?;
-        self.new.push(LogFile {
-            stream: if which == "stdout" { state::Stream::Stdout } else { state::Stream::Stderr },
-            path,
-        });
+        let number = self.add(path, None)?;
         self.own.insert((name.to_owned(), which), number);
         self.tell_stream(number);
         Ok(number)
     }
 
-    /// The logs of members' own that have been begun since this was asked last.
-    pub fn take_new(&mut self) -> Vec<LogFile> {
-        std::mem::take(&mut self.new)
+    /// All logs, the common ones first, as `eggctl logs` wants to know them.
+    #[must_use]
+    pub fn files(&self) -> Vec<LogFile> {
+        let of = |stream, common: &PathBuf, which| {
+            let own = self.own.iter().filter(move |((_, own), _)| *own == which);
+            let own = own.filter_map(|(_, number)| self.streams.get(*number)).map(|one| one.path.clone());
+            [common.clone()].into_iter().chain(own).map(move |path| LogFile { stream, path })
+        };
+        let (stdout, stderr) = &self.paths;
+        let stdouts = of(state::Stream::Stdout, stdout, "stdout");
+        stdouts.chain(of(state::Stream::Stderr, stderr, "stderr")).collect()
     }
 
     /// Spawns a logger and tells it everything; `members` are the pids of those that live. `poll` watches for its answers.

@@ -22,6 +22,8 @@ pub struct Member {
     pub pid: u32,
     /// The way to signal it: never by number, which may be another's by then.
     pub pidfd: Pidfd,
+    /// Does it have the preload, which knows how to leave politely?
+    pub preload: bool,
     /// Did it say that it leaves the cluster by itself (Node's `exitedAfterDisconnect`)?
     pub suicide: bool,
     /// Its channel; `None` once it has closed.

@@ -4,6 +4,7 @@
 //! * [`perform`] does what the lifecycle wants; [`frames`] takes what members say; [`listeners`] hands connections over.
 //! * [`control`] is who asks for a reload or a scale, and [`outcomes`] what they are told.
 //! * [`gate`] is where new workers and spares wait until they may serve, [`kept`] what waits for a new agent.
+//! * [`home`] is the state directory, made again when it is lost.
 //! * [`readiness`] is who serves and who has ceased to; [`announce`] what the master says of it in Egg's words.
 //! * [`signals`] is what signals mean, and who sent them; and the children that have ended.
 //! * [`logging`] is the pipes that members print into, and the logger.
@@ -15,6 +16,7 @@ mod channel;
 mod control;
 mod frames;
 mod gate;
+mod home;
 mod kept;
 mod listeners;
 mod logging;
@@ -32,28 +34,27 @@ mod start_up;
 mod words;
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use crate::app::Runtime;
 use crate::app::messages::Happening;
 use crate::ipc::inbound::RealPort;
 use crate::ipc::report::{self, Progress, Report};
-use crate::lifecycle::{Action, CloseCause, Death, Event, Lifecycle, MemberId, Phase};
+use crate::lifecycle::{Action, Death, Event, Lifecycle, MemberId, Phase};
 use crate::options::Options;
 use crate::shortage::Shortages;
-use crate::state::{COOKIE, Directory, Record};
+use crate::state::{COOKIE, Directory, Record, TitleLock};
+use crate::sys::clock;
 use crate::sys::proc::{self, Reader};
 use crate::sys::reap::Ended;
 use crate::sys::signals::Signals;
 use crate::sys::spawn::Endowment;
-use crate::sys::{clock, pipes};
 
 use channel::{Channel, Reading};
 use control::Control;
 use gate::Gate;
+use home::Home;
 use kept::Kept;
 use listeners::{Listeners, Outcome};
 use logging::Logging;
@@ -78,7 +79,7 @@ struct Carried {
     /// The pipes that everybody prints into; none when stdout and stderr are not ours to keep.
     logging: Option<Logging>,
     /// Held for the master's life, never read.
-    _lock: OwnedFd,
+    lock: TitleLock,
     record: Record,
     /// What every life of a member is told.
     runtime: Runtime,
@@ -99,6 +100,7 @@ struct Master {
     poll: Poll,
     signals: Signals,
     control: Control,
+    home: Home,
     notices: Notices,
     /// What there is too little of for now.
     shortages: Shortages,
@@ -120,11 +122,6 @@ struct Master {
     /// Since when the kernel has refused to wait.
     blind_since: Option<u64>,
 }
-
-/// How long the loop rests between two looks while the kernel refuses to wait for it.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
-/// How long it goes on like that before the master closes, in milliseconds.
-const LONGEST_BLIND_MS: u64 = 1_000;
 
 /// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
 /// in case a grandchild has the channel and goes on writing.
@@ -152,19 +149,6 @@ impl Master {
         }
     }
 
-    /// The kernel refuses to say what is ready: everything is looked at, some times in a second. A refusal that lasts is the
-    /// end of the service, which a supervisor must be able to tell from an orderly one.
-    fn look_at_everything(&mut self, error: &io::Error, ready: &mut Vec<Source>) {
-        let now = clock::monotonic_ms();
-        self.notices.once_a_minute(Often::Wait, now, &format!("the event loop cannot wait: {error}"));
-        pipes::pause(LOOK_AGAIN);
-        ready.extend([Source::Signals, Source::Parent, Source::Control]);
-        ready.extend(self.carried.members.iter().map(|(member, _)| Source::Member(member)));
-        if now >= *self.blind_since.get_or_insert(now) + LONGEST_BLIND_MS {
-            self.tell(Event::Close(CloseCause::Fault));
-        }
-    }
-
     fn take(&mut self, source: Source) {
         match source {
             Source::Signals => self.take_signals(),
@@ -173,6 +157,7 @@ impl Master {
             Source::Member(member) => self.read_member(member, 1),
             Source::Control => self.take_control_connection(),
             Source::Client(number) => self.take_client(number),
+            Source::Directory => self.take_directory_events(),
             Source::Logger => self.hear_logger(),
             Source::Listener(number) => {
                 let now = clock::monotonic_ms();
@@ -187,7 +172,7 @@ impl Master {
         let Carried { lifecycle, listeners, logging, .. } = &self.carried;
         let logging = logging.as_ref().and_then(Logging::next_timeout);
         let deadlines = [lifecycle.next_timeout(), listeners.next_timeout(), logging, self.shortages.next_timeout()];
-        deadlines.into_iter().chain([self.reap_at]).flatten().min()
+        deadlines.into_iter().chain([self.home.next_timeout(), self.reap_at]).flatten().min()
     }
 
     fn take_timeouts(&mut self) {
@@ -205,6 +190,7 @@ impl Master {
         }
         self.spawn_logger_when_due(now);
         self.take_shortages(now);
+        self.look_at_directory_when_due(now);
         if self.reap_at.take_if(|at| *at <= now).is_some() {
             self.reap();
         }

@@ -48,6 +48,10 @@ pub enum Often {
     Clogged,
     /// The kernel does not say what is ready, or which children have ended.
     Wait,
+    /// The state directory cannot be watched, or made again.
+    Directory,
+    /// A member is run without the preload.
+    Preload,
     /// A signal of this number that means nothing here.
     Signal(i32),
 }

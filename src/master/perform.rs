@@ -69,6 +69,7 @@ impl Master {
     }
 
     fn try_spawn(&mut self, id: MemberId, role: Role) -> io::Result<()> {
+        let preload = self.preload();
         let Carried { options, members, agents, workers, runtime, logging, .. } = &mut self.carried;
         let count = match role {
             Role::Agent => agents,
@@ -76,10 +77,6 @@ impl Master {
         };
         *count += 1;
         let number = *count;
-        let preload = match options.preload {
-            true => Some(self.directory.keep_preload(app::PRELOAD).map_err(io::Error::other)?),
-            false => None,
-        };
         let inspect_port = inspect_port(options, members, role);
         let runtime = Runtime { inspect_port, ..*runtime };
         let mut program = app::launch(options, role, number, preload.as_deref(), &runtime);
@@ -89,13 +86,11 @@ impl Master {
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if let Some(logging) = logging {
             logging.tell_member(spawned.pid);
-            // `eggctl logs` shows what it knows of; the log itself is written all the same.
-            logging.take_new().into_iter().for_each(|log| drop(self.directory.add_log(&options.title, log)));
         }
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
-        let member =
-            Member { role, number, pid: spawned.pid, pidfd, suicide: false, channel, spawned_ms, inspect_port };
+        let (pid, preload) = (spawned.pid, preload.is_some());
+        let member = Member { role, number, pid, pidfd, preload, suicide: false, channel, spawned_ms, inspect_port };
         let line = words::spawned(&member);
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if self.carried.lifecycle.phase() == Phase::Running {
@@ -110,10 +105,10 @@ impl Master {
     /// stay: it is only to read what it was sent.
     fn ask_to_leave(&mut self, id: MemberId) {
         let Carried { listeners, members, options, lifecycle, .. } = &mut self.carried;
-        let Some(role) = members.get(id).map(|member| member.role) else { return };
+        let Some((role, preload)) = members.get(id).map(|member| (member.role, member.preload)) else { return };
         let (running, is_agent) = (lifecycle.phase() == Phase::Running, role == Role::Agent);
         let goes_on = running && !is_agent;
-        match options.preload {
+        match preload {
             true if running && is_agent => members.push(id, outbound::last()),
             false if goes_on => members.push(id, outbound::disconnect(listeners.next_seq())),
             true if app::leaves_politely(options, role) => members.push(id, outbound::drain()),

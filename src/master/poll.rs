@@ -25,6 +25,8 @@ pub enum Source {
     Logger,
     /// A client of it, by its number.
     Client(u32),
+    /// The watch on the state directory.
+    Directory,
 }
 
 /// What a source is watched for.
@@ -116,6 +118,7 @@ fn token(source: Source) -> u64 {
         Source::Listener(number) => (3, number),
         Source::Control => (4, 0),
         Source::Client(number) => (5, number),
+        Source::Directory => (7, 0),
         Source::Logger => (6, 0),
     };
     kind << KIND_SHIFT | u64::from(number)
@@ -131,6 +134,7 @@ fn source(token: u64) -> Option<Source> {
         4 => Some(Source::Control),
         5 => Some(Source::Client(number)),
         6 => Some(Source::Logger),
+        7 => Some(Source::Directory),
         _ => None,
     }
 }
@@ -148,6 +152,7 @@ mod tests {
             Source::Listener(7),
             Source::Control,
             Source::Client(9),
+            Source::Directory,
             Source::Logger,
         ] {
             assert_eq!(source(token(one)), Some(one));

@@ -1,21 +1,28 @@
-//! What signals mean to the master, and which process sent them. CHLD: the children that have ended.
+//! What signals mean to the master, and which process sent them. CHLD: the children that have ended. And what is done while the
+//! kernel refuses to say what has happened.
 
 use std::fmt::Write;
 use std::io;
+use std::time::Duration;
 
 use crate::lifecycle::{CloseCause, Event, ReloadHow, RequestId};
 use crate::sys::reap::{self, Reaped};
 use crate::sys::signals::{self, Arrived, SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, Sender};
-use crate::sys::{clock, proc};
+use crate::sys::{clock, pipes, proc};
 
 use super::Master;
 use super::logging::Logging;
 use super::notices::{Level, Often};
+use super::poll::Source;
 
 /// How much of a sender's command line is shown, in bytes.
 const MOST_SHOWN: usize = 200;
 /// How long after a refusal to say which children have ended the master asks again, in milliseconds.
 const REAP_AGAIN_MS: u64 = 100;
+/// How long the loop rests between two looks while the kernel refuses to wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// How long it goes on like that before the master closes, in milliseconds.
+const LONGEST_BLIND_MS: u64 = 1_000;
 
 /// What HUP means. Decided once, at the start: when a terminal hangs up, the kernel takes it away before the signal comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +57,19 @@ impl Hangup {
 }
 
 impl Master {
+    /// The kernel refuses to say what is ready: everything is looked at, some times in a second. A refusal that lasts is the
+    /// end of the service, which a supervisor must be able to tell from an orderly one.
+    pub(super) fn look_at_everything(&mut self, error: &io::Error, ready: &mut Vec<Source>) {
+        let now = clock::monotonic_ms();
+        self.notices.once_a_minute(Often::Wait, now, &format!("the event loop cannot wait: {error}"));
+        pipes::pause(LOOK_AGAIN);
+        ready.extend([Source::Signals, Source::Parent, Source::Control]);
+        ready.extend(self.carried.members.iter().map(|(member, _)| Source::Member(member)));
+        if now >= *self.blind_since.get_or_insert(now) + LONGEST_BLIND_MS {
+            self.tell(Event::Close(CloseCause::Fault));
+        }
+    }
+
     pub(super) fn take_signals(&mut self) {
         for arrived in self.signals.take() {
             match arrived.signal {

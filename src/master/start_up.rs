@@ -19,6 +19,7 @@ use crate::sys::{clock, cpus, descriptors, output, priority, proc, sockets};
 use super::channel::Channel;
 use super::control::Control;
 use super::gate::Gate;
+use super::home::Home;
 use super::kept::Kept;
 use super::listeners::Listeners;
 use super::logging::Logging;
@@ -38,6 +39,7 @@ pub fn run(crossing: Crossing) -> ExitCode {
     match stand(crossing) {
         Ok(mut master) => {
             master.open_control();
+            master.settle_in();
             master.turn_until_exit()
         }
         Err(error) => {
@@ -92,7 +94,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         kept: Kept::default(),
         parent,
         logging,
-        _lock: crossing.lock,
+        lock: crossing.lock.into(),
         record,
         runtime,
         _held_ports: [cluster_port, sticky_port].into_iter().flatten().map(|(socket, _)| socket).collect(),
@@ -109,6 +111,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         poll,
         signals,
         control: Control::default(),
+        home: Home::default(),
         directory,
         endowment,
         reserve: Some(descriptors::placeholder()?),

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, openat, renameat};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::names::hash;
@@ -30,8 +29,8 @@ const LONGEST_FILE: u64 = 1024 * 1024;
 /// The per-user directory, open. Everything below it is reached through this descriptor.
 #[derive(Debug)]
 pub struct Directory {
-    descriptor: OwnedFd,
-    path: PathBuf,
+    pub(super) descriptor: OwnedFd,
+    pub(super) path: PathBuf,
 }
 
 /// A title's lock, held as long as any copy of this descriptor is open, in whichever process.
@@ -301,34 +300,12 @@ impl Directory {
     /// # Errors
     /// When it cannot be written.
     pub fn keep_preload(&self, content: &str) -> Result<PathBuf, Failure> {
-        let name = format!("preload-{}.cjs", hash(content.as_bytes()));
+        let name = preload_name(content);
         let kept = self.read_file(&name).is_ok_and(|found| found == content.as_bytes());
         if !kept {
             self.replace(&name, content.as_bytes()).map_err(|error| self.failure(&name, &error))?;
         }
         Ok(self.path.join(name))
-    }
-
-    /// Makes the title's control socket, mode 0600. Only for who holds the lock: what stands there is a dead master's.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub fn listen(&self, title: &Title) -> Result<UnixListener, Failure> {
-        let name = socket_name(title);
-        self.remove_socket(title);
-        // Nobody else runs in this process that could make a file meanwhile.
-        let mask = umask(Mode::from_bits_truncate(0o177));
-        let listener = UnixListener::bind(self.reachable(&name));
-        umask(mask);
-        listener.map_err(|error| self.failure(&name, &error))
-    }
-
-    /// Connects to the control socket of the title's master.
-    ///
-    /// # Errors
-    /// The kernel's: `NotFound` when there is none, `ConnectionRefused` when its master is dead.
-    pub fn connect(&self, title: &Title) -> io::Result<UnixStream> {
-        UnixStream::connect(self.reachable(&socket_name(title)))
     }
 
     /// Tells when something in this directory is made, replaced or removed: from now on, in [`Changes::wait`].
@@ -342,13 +319,8 @@ impl Directory {
         Ok(Changes(inotify))
     }
 
-    /// Removes the title's control socket.
-    pub fn remove_socket(&self, title: &Title) {
-        let _ = unlinkat(&self.descriptor, socket_name(title).as_str(), UnlinkatFlags::NoRemoveDir);
-    }
-
     /// A file of this directory as the path of a socket: through the descriptor, since such paths have 107 bytes at most.
-    fn reachable(&self, name: &str) -> PathBuf {
+    pub(super) fn reachable(&self, name: &str) -> PathBuf {
         format!("/proc/self/fd/{}/{name}", self.descriptor.as_raw_fd()).into()
     }
 
@@ -399,16 +371,20 @@ impl Directory {
     }
 }
 
-fn lock_name(title: &Title) -> String {
+pub(super) fn lock_name(title: &Title) -> String {
     format!("{}.lock", hash(title.as_str().as_bytes()))
 }
 
-fn socket_name(title: &Title) -> String {
+pub(super) fn socket_name(title: &Title) -> String {
     format!("{}.sock", hash(title.as_str().as_bytes()))
 }
 
-fn record_name(title: &Title) -> String {
+pub(super) fn record_name(title: &Title) -> String {
     format!("{}.json", hash(title.as_str().as_bytes()))
+}
+
+pub(super) fn preload_name(content: &str) -> String {
+    format!("preload-{}.cjs", hash(content.as_bytes()))
 }
 
 #[cfg(test)]

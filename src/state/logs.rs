@@ -86,6 +86,17 @@ impl Directory {
         }
     }
 
+    /// Keeps where a title logs to, if that is not known any more. Only for who holds the title's lock.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore_logs(&self, logs: &Logs) -> Result<(), Failure> {
+        match self.read_logs(&file_name(&logs.title)) {
+            Some(_) => Ok(()),
+            None => self.write_logs(logs),
+        }
+    }
+
     /// Where each title that was ever started here logs to; the last started first.
     ///
     /// # Errors

@@ -12,13 +12,16 @@
 
 mod again;
 mod directory;
+mod lasting;
 mod logs;
 mod names;
 mod place;
 mod record;
+mod socket;
 
 pub use again::Again;
 pub use directory::{Changes, Directory, Holder, LockOutcome, TitleLock};
+pub use lasting::{FileId, Watch};
 pub use logs::{LogFile, Logs, Stream};
 pub use names::{COOKIE, is_cookie_of, new_cookie};
 pub use place::VARIABLE as STATE_DIR;

@@ -1,5 +1,8 @@
 //! The two clocks: monotonic milliseconds for every deadline, local time for people.
 
+use std::sync::OnceLock;
+
+use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds of `CLOCK_MONOTONIC`: goes on through an exec, stands still for nobody's clock change.
@@ -12,10 +15,13 @@ pub fn monotonic_ms() -> u64 {
     seconds * 1000 + nanoseconds / 1_000_000
 }
 
-/// The local time as log lines have it: `2026-11-21 03:04:05,678`.
+/// The local time as log lines have it: `2026-11-21 03:04:05,678`. The zone is read once: jiff reads the system's files again
+/// every few minutes, and a process that must not wait for a disk cannot.
 #[must_use]
 pub fn log_time() -> String {
-    jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    let zone = ZONE.get_or_init(TimeZone::system);
+    jiff::Timestamp::now().to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S,%3f").to_string()
 }
 
 /// The local date and time.
