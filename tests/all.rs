@@ -43,6 +43,7 @@ mod node_versions;
 mod parity;
 mod place;
 mod preloaded;
+mod quiet;
 mod refork;
 mod reload;
 mod reload_faults;

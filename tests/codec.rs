@@ -42,7 +42,8 @@ fn a_stream_cut_at_any_two_places_gives_the_same_frames() {
         NewConnection::of("null:7001:4:undefined:0").frame(1),
         outbound::handle_ack(),
         outbound::relayed("{\"data\":\"é\\n\"}".as_bytes(), false, "app", "agent"),
-        outbound::drain(),
+        outbound::drain(None),
+        outbound::drain(Some(300)),
     ];
     let stream: Vec<u8> = frames.iter().flat_map(|frame| frame.iter().copied()).collect();
     let whole: Vec<Cut> = frames.iter().map(|frame| Ok(frame[..frame.len() - 1].to_vec())).collect();

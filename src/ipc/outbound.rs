@@ -89,10 +89,12 @@ pub fn disconnect(seq: u64) -> Frame {
     frame(format!(r#"{{"cmd":"NODE_CLUSTER","act":"disconnect","seq":{seq}}}"#))
 }
 
-/// Our preload's request: close the servers, keep the channel.
+/// Our preload's request: close the servers, keep the channel. `quiet_ms`: close connections that nothing uses after this
+/// time; without it the preload has the patience of the servers' own timeouts.
 #[must_use]
-pub fn drain() -> Frame {
-    frame(r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#.into())
+pub fn drain(quiet_ms: Option<u64>) -> Frame {
+    let quiet = quiet_ms.map(|quiet_ms| format!(r#","quiet":{quiet_ms}"#)).unwrap_or_default();
+    frame(format!(r#"{{"cmd":"NODE_EGGCTL","act":"drain"{quiet}}}"#))
 }
 
 /// "This is the last that you are sent." The preload answers when everything before it has been emitted.
@@ -226,7 +228,8 @@ mod tests {
     fn short_frames_are_one_line_of_json() {
         assert_eq!(line(&plain_reply(3, 9)), r#"{"cmd":"NODE_CLUSTER","ack":9,"seq":3}"#);
         assert_eq!(line(&disconnect(4)), r#"{"cmd":"NODE_CLUSTER","act":"disconnect","seq":4}"#);
-        assert_eq!(line(&drain()), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
+        assert_eq!(line(&drain(None)), r#"{"cmd":"NODE_EGGCTL","act":"drain"}"#);
+        assert_eq!(line(&drain(Some(300))), r#"{"cmd":"NODE_EGGCTL","act":"drain","quiet":300}"#);
         assert_eq!(line(&last()), r#"{"cmd":"NODE_EGGCTL","act":"last"}"#);
         assert_eq!(line(&handle_ack()), r#"{"cmd":"NODE_HANDLE_ACK"}"#);
         assert_eq!(line(&handle_nack()), r#"{"cmd":"NODE_HANDLE_NACK"}"#);

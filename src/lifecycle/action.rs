@@ -29,6 +29,8 @@ pub enum Action {
     Drain(MemberId),
     /// Close its channel: it is to end, and nothing it says counts any more. Only where a start has failed, before TERM.
     EndChannel(MemberId),
+    /// It leaves politely already, by a reload or a scale: it is to have no more patience than a close has.
+    Hasten(MemberId),
     /// Send it TERM. At most once in a member's life.
     Terminate(MemberId),
     /// Send it KILL.

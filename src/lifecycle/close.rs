@@ -19,6 +19,10 @@ const STRAYS_AGAIN_MS: Millis = 100;
 /// How long strays are sent KILL before the master exits without seeing their end.
 const STRAYS_UNKILLABLE_MS: Millis = 10_000;
 
+/// How soon a member that is asked to leave in a close hangs up connections that nothing uses. By then every connection in
+/// use has had its last answer; at 0 ms clients that come back in that moment would be reset.
+pub(super) const QUIET_MS: Millis = 300;
+
 /// How members are asked to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Manner {
@@ -113,6 +117,10 @@ impl Lifecycle {
         self.phase = Phase::ClosingWorkers;
         self.close = Close { code, manner, since: now, strays_kill_at: 0 };
         actions.push(Action::CloseListeners);
+        if manner == Manner::Polite {
+            let workers = self.lives().filter(|member| member.role != Role::Agent && member.is_draining());
+            actions.extend(workers.map(|member| Action::Hasten(member.id)));
+        }
     }
 
     /// Asks whoever is to go now and has not been asked; when they are gone, the next.

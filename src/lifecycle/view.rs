@@ -1,14 +1,25 @@
 //! What the lifecycle says about itself: read only, and the same to whoever asks.
 
 use super::agents_turn::AgentTurn;
+use super::close::QUIET_MS;
 use super::member::{Member, State};
-use super::{Asked, Lifecycle, MemberId, Phase, Progress, Role, Stage, Standing};
+use super::{Asked, Lifecycle, MemberId, Millis, Phase, Progress, Role, Stage, Standing};
 
 impl Lifecycle {
     /// Where the master is in its own life.
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// How soon a member that is asked to leave hangs up connections that nothing uses. `None` while the application goes
+    /// on: then their clients have somewhere to go, and each connection has its server's own patience.
+    #[must_use]
+    pub fn quiet_ms(&self) -> Option<Millis> {
+        match self.phase {
+            Phase::New | Phase::Starting | Phase::Running => None,
+            Phase::ClosingWorkers | Phase::ClosingAgent | Phase::ClosingStrays | Phase::Ended => Some(QUIET_MS),
+        }
     }
 
     /// Is this member ready, and neither leaving nor cut off?

@@ -31,6 +31,7 @@ impl Master {
             Action::OpenGate(member) => self.open_gate(member),
             Action::LeaveDispatch(member) => self.carried.listeners.leave_dispatch(member),
             Action::Drain(member) => self.ask_to_leave(member),
+            Action::Hasten(member) => self.hasten(member),
             Action::EndChannel(member) => self.close_channel(member),
             Action::Terminate(member) => self.signal(member, SIGTERM),
             Action::Kill(member) => {
@@ -111,11 +112,19 @@ impl Master {
         match preload {
             true if running && is_agent => members.push(id, outbound::last()),
             false if goes_on => members.push(id, outbound::disconnect(listeners.next_seq())),
-            true if app::leaves_politely(options, role) => members.push(id, outbound::drain()),
+            true if app::leaves_politely(options, role) => members.push(id, outbound::drain(lifecycle.quiet_ms())),
             _ => self.events.push_back(Event::Drained(id)),
         }
         if goes_on {
             self.announce(Happening::WorkerLeaves);
+        }
+    }
+
+    /// Without the preload there is nothing to hasten: it has its TERM, or no channel.
+    fn hasten(&mut self, id: MemberId) {
+        let Carried { members, options, lifecycle, .. } = &mut self.carried;
+        if options.preload {
+            members.push(id, outbound::drain(lifecycle.quiet_ms()));
         }
     }
 

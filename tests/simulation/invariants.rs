@@ -57,6 +57,13 @@ impl World {
                 let role = process.role;
                 if self.judge.is_closing() { Ok(()) } else { self.judge_leave(*id, role) }
             }
+            Action::Hasten(id) => {
+                let process = self.asked(*id, action)?;
+                must!(self.judge.is_closing() && !self.judge.hurried, "{action:?} not in a polite close");
+                let leaves = process.asked_to_drain && process.open && process.termed_at.is_none();
+                must!(leaves && process.role != Role::Agent && !process.hastened, "{action:?} for {process:?}");
+                Ok(())
+            }
             Action::EndChannel(id) => {
                 let process = self.asked(*id, action)?;
                 must!(self.judge.is_closing() && self.judge.failed_start, "{action:?} after a start that did not fail");

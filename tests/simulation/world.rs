@@ -24,6 +24,7 @@ pub struct Process {
     /// It was asked to drain, and said that it did.
     pub asked_to_drain: bool,
     pub drained: bool,
+    pub hastened: bool,
     pub left_dispatch: bool,
     /// When it was sent the signal.
     pub termed_at: Option<Millis>,
@@ -330,6 +331,7 @@ impl World {
                 Action::Spawn { member, role } => self.pending = Some((member, role)),
                 Action::LeaveDispatch(id) => self.mark(id, |process, _| process.left_dispatch = true),
                 Action::Drain(id) => self.mark(id, |process, _| process.asked_to_drain = true),
+                Action::Hasten(id) => self.mark(id, |process, _| process.hastened = true),
                 Action::EndChannel(id) => self.mark(id, |process, _| process.open = false),
                 Action::Terminate(id) => self.mark(id, |process, now| process.termed_at = Some(now)),
                 Action::Kill(id) => {
@@ -394,6 +396,7 @@ impl World {
             ready: false,
             asked_to_drain: false,
             drained: false,
+            hastened: false,
             left_dispatch: false,
             termed_at: None,
             killed_at: None,

@@ -1,7 +1,7 @@
 //! Reload, scale and spares, one by one.
 
 use eggctl::lifecycle::Action::{
-    AdoptOptions, Answer, Drain, LeaveDispatch, Notice, OpenGate, RestoreOptions, Terminate,
+    AdoptOptions, Answer, Drain, Hasten, LeaveDispatch, Notice, OpenGate, RestoreOptions, Terminate,
 };
 use eggctl::lifecycle::Notice as N;
 use eggctl::lifecycle::{
@@ -292,6 +292,18 @@ fn a_reload_recycles_the_spare() {
     assert_eq!(stage.ready(3), [&leaves(1)[..], &[LeaveDispatch(nth(2)), Terminate(nth(2))]].concat());
     stage.dies(2, Death::Code(0));
     assert_eq!(goes(&mut stage, 1).last(), Some(&spawn(4, SPARE)));
+}
+
+#[test]
+fn a_close_hastens_those_that_leave_by_a_reload_and_asks_the_others() {
+    let mut stage = Stage::running(policy(false, 1));
+    reload(&mut stage, 7, GENERATION);
+    at_gate(&mut stage, 2);
+    assert_eq!(stage.ready(2), leaves(1));
+    let actions = stage.signal();
+    let close = actions.iter().position(|action| *action == Action::CloseListeners).unwrap();
+    assert_eq!(actions[close..], [&[Action::CloseListeners, Hasten(nth(1))], &leaves(2)[..]].concat(), "{actions:?}");
+    assert_eq!(stage.tell(Event::Drained(nth(1))), [Terminate(nth(1))]);
 }
 
 #[test]
