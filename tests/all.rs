@@ -61,6 +61,7 @@ mod start_daemon;
 mod start_failures;
 mod state_lost;
 mod sticky;
+mod sticky_node;
 mod stop;
 mod tidy;
 mod users;

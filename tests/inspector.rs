@@ -18,7 +18,7 @@ fn listens_on(pid: u32) -> Vec<u16> {
             descriptors.filter_map(link).filter_map(inode).collect()
         },
     );
-    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/{pid}/net/{table}")).unwrap());
+    let tables = ["tcp", "tcp6"].map(|table| std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap());
     let mut ports: Vec<u16> = tables
         .iter()
         .flat_map(|table| table.lines().skip(1))

@@ -233,7 +233,7 @@ fn bad_configuration_is_one_clear_error_and_nothing_is_started() {
             (&[app, "--title=\u{1b}[31m"], "title"),
             (&[app, "--timeout=soon"], "soon"),
             (&[app, "--pidFile=p"], "not supported yet"),
-            (&[app, "--sticky"], "for Egg applications"),
+            (&[app, "--debugPort=7200"], "for Egg applications"),
             (&[app, "another"], "another"),
         ];
         for (args, word) in table {

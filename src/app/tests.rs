@@ -19,6 +19,7 @@ fn options(port: Option<u16>) -> Options {
         application: Application::Node {
             script: PathBuf::from("/srv/hello/app.js"),
             agent: Some(PathBuf::from("/srv/hello/agent.js")),
+            sticky: false,
         },
         arguments: Vec::new(),
         said: None,

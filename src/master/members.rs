@@ -99,6 +99,15 @@ impl Members {
         self.table.get(&id)
     }
 
+    /// The place of a worker.
+    #[must_use]
+    pub fn slot(&self, id: MemberId) -> Option<u32> {
+        match self.get(id)?.role {
+            Role::Worker { slot, .. } => Some(slot),
+            Role::Agent | Role::Spare { .. } => None,
+        }
+    }
+
     /// It is for something else from now on.
     pub fn set_role(&mut self, id: MemberId, role: Role) {
         if let Some(member) = self.table.get_mut(&id) {

@@ -197,7 +197,7 @@ impl Master {
         let took = clock::monotonic_ms().saturating_sub(*started_ms);
         let address = record.address.clone().unwrap_or_default();
         let place = if address.is_empty() { String::new() } else { format!(" on {address}") };
-        let sticky = if options.is_sticky() { " with STICKY MODE!" } else { "" };
+        let sticky = if options.keeps_clients() { " with STICKY MODE!" } else { "" };
         let what = options.what_starts();
         self.notices.write(Level::Info, &format!("{what} started{place} ({took}ms){sticky}"));
         if let Some(port) = options.debug_port() {

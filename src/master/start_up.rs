@@ -79,7 +79,8 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         logging.spawn_logger(&endowment, Some(&poll), std::iter::empty())?;
     }
     let lifecycle = Lifecycle::new(policy(&options));
-    let listeners = Listeners::new(options.dispatch, Inherited::new(crossing.inherited));
+    let by_client = (options.keeps_clients() && !options.is_egg()).then_some(options.workers);
+    let listeners = Listeners::new(options.dispatch, by_client, Inherited::new(crossing.inherited));
     let cluster_port = if options.is_egg() { Some(sockets::hold_port()?) } else { None };
     let sticky_port = if options.is_sticky() { Some(sockets::hold_port()?) } else { None };
     let port = |held: &Option<(OwnedFd, u16)>| held.as_ref().map(|(_, port)| *port);

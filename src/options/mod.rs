@@ -86,6 +86,8 @@ pub enum Application {
         script: PathBuf,
         /// Absolute path of the agent's script.
         agent: Option<PathBuf>,
+        /// Does a client keep its worker? Then the master chooses by the client's address to whom it hands a connection.
+        sticky: bool,
     },
     /// An Egg application: the framework's own files run, and find the application by their options. All paths are UTF-8.
     Egg {
@@ -259,7 +261,13 @@ impl Options {
         matches!(self.application, Application::Egg { .. })
     }
 
-    /// Does a client keep its worker?
+    /// Does a client keep its worker, of whatever application?
+    #[must_use]
+    pub fn keeps_clients(&self) -> bool {
+        self.is_sticky() || matches!(self.application, Application::Node { sticky: true, .. })
+    }
+
+    /// Does a client of an Egg application keep its worker? Then the master serves itself.
     #[must_use]
     pub fn is_sticky(&self) -> bool {
         matches!(self.application, Application::Egg { sticky: true, .. })

@@ -112,15 +112,15 @@ impl Place {
     ///
     /// # Errors
     /// A directory without a script, or one that cannot be looked into.
-    pub fn node_application(&self) -> Result<(Application, Script), Failure> {
+    pub fn node_application(&self, sticky: bool) -> Result<(Application, Script), Failure> {
         if let Some(path) = &self.script {
             let script = Script { path: path.clone(), arguments: Vec::new(), said: None };
-            return Ok((Application::Node { script: path.clone(), agent: None }, script));
+            return Ok((Application::Node { script: path.clone(), agent: None, sticky }, script));
         }
         let script = script::of_directory(&self.base_dir, self.package.as_ref())?;
         let agent = self.base_dir.join(AGENT_SCRIPT);
         let agent = script::is_file(&agent)?.then_some(agent).filter(|agent| *agent != script.path);
-        Ok((Application::Node { script: script.path.clone(), agent }, script))
+        Ok((Application::Node { script: script.path.clone(), agent, sticky }, script))
     }
 }
 

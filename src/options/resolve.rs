@@ -40,12 +40,12 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
     let base_dir = place.base_dir.as_path();
     let serving = match family {
         Some(_) => Serving::of(&asked, base_dir)?,
-        None => Serving::none_of(&asked).map(|()| Serving::default())?,
+        None => Serving::of_node(&asked)?,
     };
     let port = asked.port(family)?.or(serving.default_port());
     let node = NodeFlags { flags, settings: &settings, package: place.package.as_ref(), base_dir, family };
     let (application, script) = match framework {
-        None => place.node_application().map(|(application, script)| (application, Some(script)))?,
+        None => place.node_application(serving.sticky).map(|(application, script)| (application, Some(script)))?,
         Some(framework) => {
             let modules = if framework.family == Family::Four { node.modules()? } else { Vec::new() };
             let (source_maps, others) = (node.wants_source_maps()?, settings.of_egg()?);

@@ -40,39 +40,41 @@ impl Serving {
             None => asked.settings.number("debugPort")?.filter(|found| found.text != "0"),
         };
         let port = port.map(|found| found.number("debugPort", 1, u64::from(u16::MAX))).transpose()?;
-        let sticky = match flags.sticky() {
-            Some(typed) => typed,
-            None => asked.settings.truth("sticky")?.unwrap_or(false),
-        };
         Ok(Serving {
             https: https(asked, base_dir)?,
-            sticky,
+            sticky: sticky(asked)?,
             debug_port: port.and_then(|port| u16::try_from(port).ok()),
         })
     }
 
-    /// An application of plain Node knows none of this: a flag of it is refused.
+    /// What an application of plain Node can have: its clients may keep their workers. Any other flag of this is refused.
     ///
     /// # Errors
-    /// One was typed.
-    pub fn none_of(asked: &Asked<'_>) -> Result<(), Failure> {
+    /// Another one was typed; `sticky` is set to something else than true or false.
+    pub fn of_node(asked: &Asked<'_>) -> Result<Serving, Failure> {
         let flags = asked.flags;
         let typed = [
             ("--https.key", flags.https_key.is_some()),
             ("--https.cert", flags.https_cert.is_some()),
             ("--https.ca", flags.https_ca.is_some()),
-            ("--sticky", flags.sticky() == Some(true)),
             ("--debugPort", flags.debug_port.is_some()),
         ];
         match typed.iter().find(|(_, typed)| *typed) {
             Some((flag, _)) => Err(Failure::only_for_egg(flag)),
-            None => Ok(()),
+            None => Ok(Serving { sticky: sticky(asked)?, ..Serving::default() }),
         }
     }
 
     /// The port when nobody named one.
     pub fn default_port(&self) -> Option<u16> {
         self.https.is_some().then_some(HTTPS_PORT)
+    }
+}
+
+fn sticky(asked: &Asked<'_>) -> Result<bool, Failure> {
+    match asked.flags.sticky() {
+        Some(typed) => Ok(typed),
+        None => Ok(asked.settings.truth("sticky")?.unwrap_or(false)),
     }
 }
 

@@ -31,7 +31,7 @@ impl Listener {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => {
                 members.push(member, outbound::round_robin_reply(seq, query.seq, key, data, self.name.as_ref()));
-                hand_over.join(member);
+                hand_over.join(members.slot(member), member);
             }
             Dispatch::Shared(socket) => {
                 let frame = outbound::shared_reply(seq, query.seq, key, data, self.is_datagram);

@@ -7,10 +7,12 @@
 //! * `open` opens the socket; `listener` is one socket with its workers, whatever its way of dispatching.
 //! * `accept` is the door of a socket that the master accepts from; `round_robin` hands its connections over.
 //! * `shared` is a socket that the workers have themselves.
+//! * `by_client` is whose client a connection is, where clients of a plain application keep their workers.
 //! * `sticky` accepts, too, and hands over by the client's address.
 
 mod accept;
 mod address;
+mod by_client;
 mod known;
 mod listener;
 mod open;
@@ -29,7 +31,6 @@ use crate::lifecycle::{Address, MemberId};
 use crate::options::DispatchPolicy;
 use crate::sys::inherited::Inherited;
 
-use super::channel::Handle;
 use super::members::Members;
 use super::poll::Poll;
 
@@ -74,6 +75,8 @@ struct Sequence(u64);
 #[derive(Debug)]
 pub struct Listeners {
     policy: DispatchPolicy,
+    /// Where clients of a plain application keep their workers: how many of these there are at the start.
+    by_client: Option<u32>,
     inherited: Inherited,
     known: Known,
     table: BTreeMap<u32, Listener>,
@@ -119,9 +122,9 @@ pub struct Refused {
 impl Listeners {
     /// None yet.
     #[must_use]
-    pub fn new(policy: DispatchPolicy, inherited: Inherited) -> Self {
+    pub fn new(policy: DispatchPolicy, by_client: Option<u32>, inherited: Inherited) -> Self {
         let (known, table, sequence) = (Known::default(), BTreeMap::new(), Sequence(0));
-        Listeners { policy, inherited, known, table, last_number: 0, sequence, closed: false }
+        Listeners { policy, by_client, inherited, known, table, last_number: 0, sequence, closed: false }
     }
 
     /// Inherited sockets that nobody has asked for, for people.
@@ -181,11 +184,16 @@ impl Listeners {
         let (name, is_datagram) = (opened.name.take(), opened.is_datagram);
         self.last_number += 1;
         let number = self.last_number;
-        let dispatch = match self.policy {
-            DispatchPolicy::RoundRobin if !is_datagram => {
+        let is_tcp = matches!(query.address_type, AddressType::Tcp4 | AddressType::Tcp6);
+        let dispatch = match (self.policy, self.by_client.filter(|_| is_tcp)) {
+            // Whatever the policy: a worker that accepts by itself has any client.
+            (_, Some(slots)) => {
+                Dispatch::RoundRobin(RoundRobin::by_client(key, Door::new(opened, number, poll)?, slots))
+            }
+            (DispatchPolicy::RoundRobin, None) if !is_datagram => {
                 Dispatch::RoundRobin(RoundRobin::new(key, Door::new(opened, number, poll)?))
             }
-            DispatchPolicy::RoundRobin | DispatchPolicy::Shared => Dispatch::Shared(Shared::new(opened)),
+            (DispatchPolicy::RoundRobin | DispatchPolicy::Shared, None) => Dispatch::Shared(Shared::new(opened)),
         };
         let address = self.known.number(query);
         let asked = address.and_then(|address| self.known.place(address)).map(|place| place.asked.clone());
@@ -228,38 +236,6 @@ impl Listeners {
         outcome
     }
 
-    /// The worker's answer to an offer.
-    pub fn answered(&mut self, ack: u64, accepted: bool, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
-        let offered = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
-            Dispatch::RoundRobin(hand_over) => hand_over.answered(ack, accepted, now).then_some(*number),
-            Dispatch::Shared(_) => None,
-            Dispatch::Sticky(_) => None,
-        });
-        match offered {
-            Some(number) => self.dispatch(number, members, poll, now),
-            None => Outcome::Fine,
-        }
-    }
-
-    /// A worker has no descriptor left for this connection: another one gets it, now or later. `None` when the handle is none
-    /// that others may have.
-    pub fn refused(
-        &mut self,
-        member: MemberId,
-        handle: &Handle,
-        members: &mut Members,
-        poll: &Poll,
-        now: u64,
-    ) -> Option<Refused> {
-        let (number, moved) = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
-            Dispatch::RoundRobin(hand_over) => {
-                hand_over.refused(member, handle, now).then(|| (*number, hand_over.has_free()))
-            }
-            Dispatch::Shared(_) | Dispatch::Sticky(_) => None,
-        })?;
-        Some(Refused { moved, outcome: self.dispatch(number, members, poll, now) })
-    }
-
     /// A worker has closed its server on this key. The last one out closes the socket, unless others are due there.
     pub fn leave(&mut self, member: MemberId, key: &str, poll: &Poll, is_kept: impl Fn(Address) -> bool) {
         let held = self.table.iter_mut().find(|(_, one)| one.key == key && one.is_served_by(member));
@@ -296,7 +272,11 @@ impl Listeners {
     pub fn give_back(&mut self, poll: &Poll, is_kept: impl Fn(Address) -> bool) {
         let is_needed = |one: &Listener| one.is_own() || one.is_served() || one.address.is_some_and(&is_kept);
         for number in self.numbers() {
-            if let Some(listener) = self.table.get_mut(&number).filter(|one| !is_needed(one)) {
+            let Some(listener) = self.table.get_mut(&number) else { continue };
+            if let Dispatch::RoundRobin(hand_over) = &mut listener.dispatch {
+                hand_over.all_are_there(poll);
+            }
+            if !is_needed(listener) {
                 listener.close(poll);
                 self.forget_if_done(number);
             }

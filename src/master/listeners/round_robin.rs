@@ -12,14 +12,18 @@ use crate::lifecycle::MemberId;
 use crate::master::channel::Handle;
 use crate::master::members::Members;
 use crate::master::poll::{Interest, Poll};
+use crate::sys::sockets;
 
 use super::accept::{Door, Entrance};
-use super::{Outcome, Sequence};
+use super::by_client::ByClient;
+use super::{Dispatch, Listeners, Outcome, Refused, Sequence};
 
 /// How long a worker that refused a connection is left alone (its `maxConnections` is reached).
 const REST_MS: u64 = 10;
 /// The same for one that has no descriptor left for a connection: it gets some as its clients leave.
 const REST_WITHOUT_FILES_MS: u64 = 250;
+/// How many connections are accepted before the rest of the loop has its turn, where it is the client that decides.
+const MOST_AT_ONCE: usize = 64;
 /// How many connections of a backlog are still handed over when the sockets close: Node's default backlog, doubled.
 const MOST_AT_CLOSE: usize = 1024;
 
@@ -36,6 +40,8 @@ pub struct RoundRobin {
     resting: Vec<(MemberId, u64)>,
     /// Connections that were offered and not yet taken: at most one for each worker.
     offers: Vec<Offer>,
+    /// Whose client each is, where clients keep their workers: then nobody has a turn.
+    clients: Option<ByClient>,
 }
 
 #[derive(Debug)]
@@ -56,11 +62,29 @@ impl RoundRobin {
             free: VecDeque::new(),
             resting: Vec::new(),
             offers: Vec::new(),
+            clients: None,
+        }
+    }
+
+    /// The same, but each client keeps its worker: one of so many slots.
+    #[must_use]
+    pub fn by_client(key: &str, door: Door, slots: u32) -> Self {
+        RoundRobin { clients: Some(ByClient::new(slots)), ..RoundRobin::new(key, door) }
+    }
+
+    /// All workers are there: not more than these will listen here.
+    pub fn all_are_there(&mut self, poll: &Poll) {
+        if let Some(clients) = self.clients.as_mut().filter(|clients| !clients.has_begun()) {
+            clients.begin();
+            self.entrance.watch(Interest::Read, poll);
         }
     }
 
     /// A worker may get connections from now on.
-    pub fn join(&mut self, member: MemberId) {
+    pub fn join(&mut self, slot: Option<u32>, member: MemberId) {
+        if let (Some(clients), Some(slot)) = (&mut self.clients, slot) {
+            clients.join(slot, member);
+        }
         self.members.push(member);
         self.free.push_back(member);
     }
@@ -70,6 +94,8 @@ impl RoundRobin {
         self.members.retain(|one| *one != member);
         self.free.retain(|one| *one != member);
         self.resting.retain(|(one, _)| *one != member);
+        let back = self.clients.as_mut().map(|clients| clients.leave(member)).unwrap_or_default();
+        self.entrance.waiting.extend(back);
         self.drop_the_unservable();
     }
 
@@ -84,6 +110,9 @@ impl RoundRobin {
 
     /// Gives connections to free workers, in turn, as long as there are both.
     pub fn dispatch(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        if self.clients.is_some() {
+            return self.dispatch_by_client(sequence, members, poll, now);
+        }
         while let Some(member) = self.free.front().copied() {
             match self.entrance.next(poll, now) {
                 Ok(Some(connection)) => {
@@ -100,6 +129,39 @@ impl RoundRobin {
         self.entrance.watch(Interest::Nothing, poll);
         self.drop_the_unservable();
         Outcome::Fine
+    }
+
+    /// Gives connections to the workers of their clients; those whose worker has not answered its last one wait for it.
+    fn dispatch_by_client(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let Some(mut clients) = self.clients.take() else { return Outcome::Fine };
+        while let Some((member, connection)) = clients.next(|member| self.free.contains(&member)) {
+            self.free.retain(|one| *one != member);
+            self.offer(member, connection, sequence, members);
+        }
+        let serves = clients.has_begun() && self.is_served();
+        self.entrance.watch(if serves { Interest::Read } else { Interest::Nothing }, poll);
+        let mut outcome = Outcome::Fine;
+        for _ in 0..if serves { self.entrance.waiting.len() + MOST_AT_ONCE } else { 0 } {
+            let connection = match self.entrance.next(poll, now) {
+                Ok(Some(connection)) => connection,
+                Ok(None) => break,
+                Err(errno) => {
+                    outcome = Outcome::Exhausted { errno, waiting: self.entrance.backlog() };
+                    break;
+                }
+            };
+            // A client that has gone meanwhile has no address.
+            let client = sockets::peer_address(&*connection).ok().map(|address| address.ip());
+            let Some((slot, member)) = client.and_then(|client| clients.worker_of(client)) else { continue };
+            if self.free.contains(&member) && !clients.has_waiting(slot) {
+                self.free.retain(|one| *one != member);
+                self.offer(member, connection, sequence, members);
+            } else if !clients.wait(slot, connection) {
+                outcome = Outcome::Clogged(member);
+            }
+        }
+        self.clients = Some(clients);
+        outcome
     }
 
     /// Offers a connection. It is registered before it is written: a write that finds the worker dead must not lose it.
@@ -146,19 +208,24 @@ impl RoundRobin {
         true
     }
 
-    /// Is there a worker that would get the next connection?
+    /// Is there a worker that would get the next connection? A client that keeps its worker waits for that one.
     #[must_use]
     pub fn has_free(&self) -> bool {
-        !self.free.is_empty()
+        self.clients.is_none() && !self.free.is_empty()
     }
 
     /// Stops accepting: what waits in the backlog goes to the workers in turn, then the socket closes. Each worker gets
     /// its share in the order of its channel, before whatever it is told next.
     pub fn hand_over_the_rest(&mut self, sequence: &mut Sequence, members: &mut Members, poll: &Poll, now: u64) {
         let servers = self.members.clone();
-        for member in servers.iter().cycle().take(MOST_AT_CLOSE) {
+        let back = self.clients.as_mut().map(ByClient::drain).unwrap_or_default();
+        self.entrance.waiting.extend(back);
+        for turn in servers.iter().cycle().take(MOST_AT_CLOSE) {
             let Ok(Some(connection)) = self.entrance.next(poll, now) else { break };
-            self.offer(*member, connection, sequence, members);
+            let client = sockets::peer_address(&*connection).ok().map(|address| address.ip());
+            let own = self.clients.as_ref().zip(client).and_then(|(clients, client)| clients.worker_of(client));
+            let member = own.map_or(*turn, |(_, member)| member);
+            self.offer(member, connection, sequence, members);
         }
         self.close(poll);
     }
@@ -190,7 +257,7 @@ impl RoundRobin {
     /// Closed, and nothing under way.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.entrance.is_done() && self.offers.is_empty()
+        self.entrance.is_done() && self.offers.is_empty() && self.clients.as_ref().is_none_or(ByClient::is_empty)
     }
 
     fn drop_the_unservable(&mut self) {
@@ -212,5 +279,40 @@ impl RoundRobin {
             woke = true;
         }
         woke
+    }
+}
+
+/// What workers answer, in the table of all.
+impl Listeners {
+    /// The worker's answer to an offer.
+    pub fn answered(&mut self, ack: u64, accepted: bool, members: &mut Members, poll: &Poll, now: u64) -> Outcome {
+        let offered = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
+            Dispatch::RoundRobin(hand_over) => hand_over.answered(ack, accepted, now).then_some(*number),
+            Dispatch::Shared(_) => None,
+            Dispatch::Sticky(_) => None,
+        });
+        match offered {
+            Some(number) => self.dispatch(number, members, poll, now),
+            None => Outcome::Fine,
+        }
+    }
+
+    /// A worker has no descriptor left for this connection: another one gets it, now or later. `None` when the handle is none
+    /// that others may have.
+    pub fn refused(
+        &mut self,
+        member: MemberId,
+        handle: &Handle,
+        members: &mut Members,
+        poll: &Poll,
+        now: u64,
+    ) -> Option<Refused> {
+        let (number, moved) = self.table.iter_mut().find_map(|(number, one)| match &mut one.dispatch {
+            Dispatch::RoundRobin(hand_over) => {
+                hand_over.refused(member, handle, now).then(|| (*number, hand_over.has_free()))
+            }
+            Dispatch::Shared(_) | Dispatch::Sticky(_) => None,
+        })?;
+        Some(Refused { moved, outcome: self.dispatch(number, members, poll, now) })
     }
 }

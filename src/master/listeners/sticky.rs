@@ -249,7 +249,7 @@ impl Listeners {
 
 /// The slot of a client among those that are served: the one that draws the highest number for its address.
 #[must_use]
-fn chosen(client: IpAddr, slots: impl Iterator<Item = u32>) -> Option<u32> {
+pub fn chosen(client: IpAddr, slots: impl Iterator<Item = u32>) -> Option<u32> {
     // On a dual-stack socket IPv4 clients have mapped addresses: they are the same clients.
     let address = match client.to_canonical() {
         IpAddr::V4(v4) => u128::from(v4.to_bits()),

@@ -13,7 +13,10 @@ fn nothing_typed_gives_egg_scripts_defaults() {
     assert_eq!(options.title.as_str(), "egg-server-svc");
     assert_eq!(options.name, "svc");
     assert_eq!(options.base_dir, scratch.path("svc"));
-    assert_eq!(options.application, Application::Node { script: scratch.path("svc/app.js"), agent: None });
+    assert_eq!(
+        options.application,
+        Application::Node { script: scratch.path("svc/app.js"), agent: None, sticky: false }
+    );
     assert_eq!((options.workers, options.port, options.timeout_ms), (3, None, 300_000));
     assert_eq!((options.worker_close_grace_ms, options.agent_close_grace_ms), (5000, 5000));
     assert_eq!(options.stdout, scratch.path("home/logs/master-stdout.log"));
@@ -161,7 +164,10 @@ fn a_script_has_no_agent_and_takes_its_title_from_package_json_or_its_own_name()
     let around = scratch.around();
     let options = resolve(&start_flags(&["svc/server.js"]), &around).unwrap();
     assert_eq!(options.base_dir, scratch.path("svc"));
-    assert_eq!(options.application, Application::Node { script: scratch.path("svc/server.js"), agent: None });
+    assert_eq!(
+        options.application,
+        Application::Node { script: scratch.path("svc/server.js"), agent: None, sticky: false }
+    );
     assert_eq!(options.title.as_str(), "egg-server-svc");
     let options = resolve(&start_flags(&["lone/my.server.js"]), &around).unwrap();
     assert_eq!((options.title.as_str(), options.name.as_str()), ("egg-server-my.server", "my.server"));

@@ -117,9 +117,23 @@ fn sticky_and_the_debug_port_come_from_the_flag_then_from_what_is_set_and_off_is
 #[test]
 fn plain_node_is_told_that_it_would_not_be_told() {
     let scratch = Scratch::with_application();
-    for flag in ["--sticky", "--https.key=k", "--https.cert=c", "--https.ca=a", "--debugPort=1"] {
+    for flag in ["--https.key=k", "--https.cert=c", "--https.ca=a", "--debugPort=1"] {
         let name = flag.split('=').next().unwrap();
         assert!(refused(&scratch, &[flag]).starts_with(&format!("`{name}` is for Egg applications")), "{flag}");
     }
-    assert!(scratch.start(&["--no-sticky"], &[]).is_ok());
+}
+
+#[test]
+fn clients_of_plain_node_may_keep_their_workers_by_flag_or_setting() {
+    for (settings, typed, sticky) in [
+        (r#"{"name":"svc"}"#, &[][..], false),
+        (r#"{"name":"svc"}"#, &["--sticky"], true),
+        (r#"{"name":"svc","eggScriptsConfig":{"sticky":true}}"#, &[], true),
+        (r#"{"name":"svc","eggScriptsConfig":{"sticky":true}}"#, &["--no-sticky"], false),
+    ] {
+        let scratch = Scratch::with_application();
+        scratch.write("svc/package.json", settings);
+        let options = scratch.start(typed, &[]).unwrap();
+        assert_eq!((options.keeps_clients(), options.is_sticky()), (sticky, false), "{settings} {typed:?}");
+    }
 }
