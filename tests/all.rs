@@ -44,6 +44,7 @@ mod parity;
 mod place;
 mod preloaded;
 mod quiet;
+mod receipts;
 mod refork;
 mod reload;
 mod reload_faults;
