@@ -26,6 +26,7 @@ mod gate;
 mod giving_up;
 mod harness;
 mod health;
+mod http2;
 mod identity;
 mod inherited;
 mod inspector;
