@@ -4,8 +4,8 @@ mod appear;
 mod choice;
 mod claims;
 mod ending;
-mod last_receipt;
-mod logs;
+#[doc(hidden)]
+pub mod logs;
 mod masters;
 mod node_line;
 mod reload;

@@ -3,14 +3,14 @@
 //! Each log (stdout's, then stderr's) is read from its oldest file to its newest: [`survey`] lists them, [`last`] finds where
 //! the last lines begin, [`blocks`] reads, [`select`] chooses, [`print`] writes, [`follow`] goes on.
 
-mod blocks;
+pub mod blocks;
 mod follow;
 mod last;
 mod ledger;
 mod literal;
 mod print;
-mod select;
-mod source;
+pub mod select;
+pub mod source;
 mod stamp;
 mod survey;
 #[cfg(test)]
