@@ -176,3 +176,59 @@ if (grace) {
     return disconnect.apply(this, arguments);
   };
 }
+
+// 7. What would be cut if this process ended now, for the receipt: said from the word to leave on, whenever it changes.
+process.prependListener('internalMessage', message => {
+  if (isMember && message && message.cmd === 'NODE_EGGCTL' && message.act === 'drain') {
+    try { tally([...servers]); } catch { /* an unknown number is not claimed */ }
+  }
+});
+let tallied = false;
+function tally(asked) {
+  if (tallied) return;
+  tallied = true;
+  let said = '0 0';
+  let later;
+  const watched = new WeakSet();
+  const watch = socket => {
+    if (!socket || watched.has(socket)) return;
+    watched.add(socket);
+    socket.setMaxListeners(socket.getMaxListeners() && socket.getMaxListeners() + 1); // Ours is not the application's.
+    socket.once('close', changed);
+  };
+  const isUnanswered = ({ _httpMessage: response }) => response && !response.writableFinished;
+  // To Node's HTTP server every connection that is not upgraded has a parser.
+  const parsed = server => {
+    const symbol = Object.getOwnPropertySymbols(server).find(({ description }) => description === 'http.server.connections');
+    return symbol && server[symbol] && server[symbol].all ? server[symbol].all().map(({ socket }) => socket).filter(Boolean) : [];
+  };
+  const say = () => {
+    later = undefined;
+    let requests = 0;
+    let connections = 0;
+    let all = 0;
+    for (const server of asked) {
+      const sockets = parsed(server);
+      sockets.forEach(watch);
+      all += sockets.length;
+      requests += sockets.filter(isUnanswered).length;
+      connections += Math.max(0, (server._connections || 0) - sockets.length);
+    }
+    const now = `${requests} ${connections}`;
+    if (now !== said && process.connected) process.send({ cmd: 'NODE_EGGCTL', act: 'inflight', requests, connections }, () => {});
+    said = now;
+    return all;
+  };
+  // At once, since the process may end with its last answer; with many connections, whose count takes a while, not each time.
+  let many = false;
+  const changed = () => {
+    if (!many) many = say() > 100;
+    else if (!later) later = setTimeout(() => { many = say() > 100; }, 20).unref();
+  };
+  const sockets = process._getActiveHandles ? process._getActiveHandles().filter(({ server }) => asked.includes(server)) : [];
+  sockets.forEach(watch);
+  const { subscribe } = require('diagnostics_channel');
+  subscribe('http.server.request.start', changed);
+  subscribe('http.server.response.finish', changed);
+  many = say() > 100;
+}

@@ -4,6 +4,7 @@ mod appear;
 mod choice;
 mod claims;
 mod ending;
+mod last_receipt;
 #[doc(hidden)]
 pub mod logs;
 mod masters;

@@ -10,7 +10,7 @@ use super::choice::{choose, shown};
 use super::masters::{self, Found, Kind, OfAnother};
 use super::user;
 use crate::control::client::Connection;
-use crate::control::{Answer, Progress, Receipt, Refusal, Request};
+use crate::control::{self, Answer, Departure, Left, Progress, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
 use crate::options::{self, Title, member_log, workers_log};
 use crate::state::{Directory, Holder, LogFile, Logs, Record, Stream};
@@ -22,6 +22,9 @@ use crate::sys::signals::{self, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 /// How long a start or a stop may be between two states before that counts as a fault.
 const SETTLES: Duration = Duration::from_secs(10);
+
+/// This number of members are named for each way to leave; the others are counted.
+const MOST_NAMES: usize = 8;
 
 /// A running master.
 #[derive(Debug)]
@@ -304,9 +307,38 @@ pub fn print(title: &Title, receipt: &Receipt, json: bool) {
         line += &format!(", {:.2} s", receipt.took_ms as f64 / 1000.0);
     }
     output::say(line);
+    departures(receipt).iter().for_each(output::say);
     for note in &receipt.notes {
         output::say(note);
     }
+}
+
+/// How the members left, a line for each way: `1 left at the limit: worker 2 (pid 43) with 2 requests cut`.
+#[must_use]
+pub fn departures(receipt: &Receipt) -> Vec<String> {
+    let ways = [
+        (Left::ByItself, "left by itself", "left by themselves"),
+        (Left::AtLimit, "left at the limit", "left at the limit"),
+        (Left::Killed, "was killed", "were killed"),
+        (Left::Died, "died meanwhile", "died meanwhile"),
+    ];
+    let line = |(left, one, many): (Left, &str, &str)| {
+        let those: Vec<&Departure> = receipt.departed.iter().filter(|departure| departure.left == left).collect();
+        let mut names: Vec<String> = those.iter().take(MOST_NAMES).map(|departure| named(departure)).collect();
+        if those.len() > MOST_NAMES {
+            names.push(format!("{} others", those.len() - MOST_NAMES));
+        }
+        let what = if those.len() == 1 { one } else { many };
+        (!those.is_empty()).then(|| format!("{} {what}: {}", those.len(), names.join(", ")))
+    };
+    ways.into_iter().filter_map(line).collect()
+}
+
+/// `worker 2 (pid 43) with 2 requests cut`.
+fn named(departure: &Departure) -> String {
+    let Departure { name, pid, requests_cut, connections_cut, .. } = departure;
+    let cut = control::cut(requests_cut.unwrap_or(0), connections_cut.unwrap_or(0));
+    format!("{name} (pid {pid}){}", cut.map(|cut| format!(" with {cut}")).unwrap_or_default())
 }
 
 /// `new workers boot 1/2`.

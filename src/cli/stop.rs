@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 
 use super::choice::{Applications, Here, choose, shown, words};
 use super::ending::{Ending, Receipt};
+use super::last_receipt::Asked;
 use super::masters::{self, Application, Found, Kind, OfAnother, Running};
-use super::user;
+use super::{running, user};
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::StopFlags;
@@ -75,10 +76,12 @@ impl Stop {
                 let whom: Vec<_> = application.running.iter().map(|running| (running.kind, running.pid)).collect();
                 say(format_args!("stopping {} ({})", shown(title), words(&whom)));
             }
-            begun.push((title, application, Ending::begin(application, self.timeout_ms)?));
+            // Before the TERM: a master that closes faster than it is asked says nothing.
+            let question = self.ask_master(title, application);
+            begun.push((title, application, question, Ending::begin(application, self.timeout_ms)?));
         }
         let mut anything = false;
-        for (title, application, ending) in begun {
+        for (title, application, question, ending) in begun {
             let receipt = self.end(title, application, ending)?;
             let nothing_is_left = receipt.denied.is_empty() && receipt.spared.is_empty() && receipt.alive.is_empty();
             if nothing_is_left && application.recorded {
@@ -87,6 +90,8 @@ impl Stop {
             anything |= !application.running.is_empty() || receipt.processes > 0;
             if receipt.processes > 0 {
                 say(receipt_line(title, &receipt));
+                let said = question.and_then(Asked::answer);
+                said.iter().flat_map(running::departures).for_each(say);
             }
             failures.extend(failures_of(title, &receipt));
         }
@@ -94,6 +99,13 @@ impl Stop {
             failures.extend(self.nothing(asked));
         }
         conclude(failures)
+    }
+
+    /// Asks our master of this title, if there is one, to say at its end how its members left.
+    fn ask_master(&self, title: &str, application: &Application) -> Option<Asked> {
+        let is_ours = application.running.iter().any(|running| running.kind == Kind::Master);
+        let title = Title::try_from(title.to_owned()).ok().filter(|_| is_ours)?;
+        Asked::ask(application.directory.as_ref().or(self.found.directory.as_ref())?, &title)
     }
 
     fn end(&self, title: &str, application: &Application, mut ending: Ending) -> anyhow::Result<Receipt> {

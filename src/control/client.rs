@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Answer, Asked, Request, VERSION, line};
+use super::{Answer, Request, request_line};
 use crate::ipc::lines::Lines;
 
 /// A connection to a master.
@@ -30,7 +30,7 @@ impl Connection {
     /// # Errors
     /// The kernel's.
     pub fn ask(mut stream: UnixStream, request: Request, deadline: Option<Instant>) -> io::Result<Self> {
-        stream.write_all(&line(&Asked { eggctl: VERSION, request }))?;
+        stream.write_all(&request_line(request))?;
         Ok(Connection { stream, lines: Lines::default(), read: VecDeque::new(), deadline, interrupt: None })
     }
 
@@ -93,4 +93,11 @@ impl Connection {
             });
         }
     }
+}
+
+/// The last whole answer in what a master has sent.
+#[must_use]
+pub fn last_answer(text: &[u8]) -> Option<Answer> {
+    let (whole, _) = text.split_at(text.iter().rposition(|byte| *byte == b'\n')?);
+    serde_json::from_slice(whole.rsplit(|byte| *byte == b'\n').next()?).ok()
 }

@@ -5,7 +5,7 @@
 //! * [`client`]: the command's half. It waits, with a deadline.
 //! * [`server`]: the master's half, one client. It never waits and holds no more than its bounds.
 //!
-//! Who may connect: the user who runs the master, and root. `stop` never needs this socket.
+//! Who may connect: the user who runs the master, and root. `stop` never needs this socket: it only learns how members left.
 
 pub mod client;
 pub mod server;
@@ -94,6 +94,8 @@ pub enum Until {
     Ready,
     /// The reload that is under way has ended, or the next one.
     Reloaded,
+    /// The master itself ends; it says how its members left. `stop` asks, and waits for the process all the same.
+    Stopped,
 }
 
 /// A line that the master sends.
@@ -134,13 +136,91 @@ pub struct Receipt {
     pub workers: Vec<u32>,
     /// How many members left.
     pub left: u32,
+    /// How many of those had finished what they had begun.
+    #[serde(default)]
+    pub left_by_themselves: u32,
+    /// How many of those had not finished when their time was over.
+    #[serde(default)]
+    pub left_at_limit: u32,
     /// How many of those had to be killed.
     pub killed: u32,
+    /// How many requests were cut with them, as far as the members said so.
+    #[serde(default)]
+    pub requests_cut: u32,
+    /// How many connections that are no requests (WebSockets, raw TCP, HTTP/2) were.
+    #[serde(default)]
+    pub connections_cut: u32,
+    /// Each of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub departed: Vec<Departure>,
     /// How long it took, in milliseconds.
     pub took_ms: u64,
     /// What else should be known, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+}
+
+/// A member that has left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Departure {
+    /// `worker 2`, `agent`.
+    pub name: String,
+    /// Its pid.
+    pub pid: u32,
+    /// How it left.
+    pub left: Left,
+    /// Requests that were in flight; `None` where there was none, or where the member did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_cut: Option<u32>,
+    /// The same of other connections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections_cut: Option<u32>,
+}
+
+/// How a member left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Left {
+    /// It had finished what it had begun, or had begun nothing.
+    ByItself,
+    /// Its time for what was in flight was over.
+    AtLimit,
+    /// It had to be killed.
+    Killed,
+    /// It died of something else meanwhile.
+    Died,
+}
+
+impl Receipt {
+    /// The same with these members, and their counts.
+    #[must_use]
+    pub fn with(self, departed: Vec<Departure>) -> Receipt {
+        let sum = |counts: &mut dyn Iterator<Item = u32>| counts.fold(0, u32::saturating_add);
+        let those = |left: Left| sum(&mut departed.iter().filter(|one| one.left == left).map(|_| 1));
+        Receipt {
+            left: sum(&mut departed.iter().map(|_| 1)),
+            left_by_themselves: those(Left::ByItself),
+            left_at_limit: those(Left::AtLimit),
+            killed: those(Left::Killed),
+            requests_cut: sum(&mut departed.iter().filter_map(|one| one.requests_cut)),
+            connections_cut: sum(&mut departed.iter().filter_map(|one| one.connections_cut)),
+            departed,
+            ..self
+        }
+    }
+}
+
+/// `2 requests and 1 connection cut`; `None` for nothing.
+#[must_use]
+pub fn cut(requests: u32, connections: u32) -> Option<String> {
+    let counted = |count: u32, what: &str| match count {
+        0 => None,
+        1 => Some(format!("1 {what}")),
+        _ => Some(format!("{count} {what}s")),
+    };
+    let parts: Vec<String> =
+        [counted(requests, "request"), counted(connections, "connection")].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("{} cut", parts.join(" and ")))
 }
 
 /// Why something was not done: the parts of a [`crate::error::Failure`].
@@ -158,6 +238,12 @@ pub struct Refusal {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+/// The line of a client that asks for this.
+#[must_use]
+pub fn request_line(request: Request) -> Vec<u8> {
+    line(&Asked { eggctl: VERSION, request })
 }
 
 /// One line of JSON with its newline.

@@ -64,6 +64,13 @@ pub enum SentConnectionsQuestion {
 pub enum PreloadWord {
     /// All servers have closed, the last answer is sent.
     Drained,
+    /// What would be cut if the member, which has been asked to leave, ended now.
+    InFlight {
+        /// Requests without a whole answer.
+        requests: u32,
+        /// Other connections that are in use.
+        connections: u32,
+    },
 }
 
 /// A message of the application: Egg's routing fields, and the whole text for the relay.
@@ -182,8 +189,13 @@ fn internal<'a>(json: &'a [u8], cmd: &str) -> Option<Inbound<'a>> {
         "NODE_SOCKET_GET_COUNT" => sent_connections(json, SentConnectionsQuestion::Count)?,
         "NODE_CLUSTER" => cluster::read(json).map_or(Inbound::Rubbish(Rubbish::BadClusterFrame), Inbound::Cluster),
         "NODE_EGGCTL" => {
-            let [act] = peek::fields(json, ["act"])?;
+            let [act, requests, connections] = peek::fields(json, ["act", "requests", "connections"])?;
+            let count = |value: Option<&RawValue>| value.and_then(peek::number).unwrap_or(0);
             match act.map(RawValue::get) {
+                Some(r#""inflight""#) => Inbound::Preload(PreloadWord::InFlight {
+                    requests: count(requests),
+                    connections: count(connections),
+                }),
                 Some(r#""drained""#) => Inbound::Preload(PreloadWord::Drained),
                 _ => Inbound::Internal,
             }

@@ -182,6 +182,13 @@ impl Lifecycle {
         }
     }
 
+    /// The time for what it has in flight is over.
+    pub(super) fn cut_short(&mut self, id: MemberId) {
+        if let Some(member) = self.member_mut(id) {
+            member.cut_short = true;
+        }
+    }
+
     /// Its last answer is sent: nothing is lost by TERM any more.
     pub(super) fn drained(&mut self, id: MemberId, now: Millis, actions: &mut Vec<Action>) {
         if self.member(id).is_some_and(Member::is_draining) {

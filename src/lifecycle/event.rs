@@ -2,6 +2,19 @@
 
 use super::{Address, Listen, MemberId, OperationKind, Patience, ReloadHow, RequestId, Wanted};
 
+/// How a member left that was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Leave {
+    /// In its time: it had finished, or had begun nothing.
+    ByItself,
+    /// Its time for what was in flight was over, or it was given none.
+    AtLimit,
+    /// By KILL.
+    Killed,
+    /// By another cause, before or while it was to leave.
+    Died,
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Death {

@@ -2,7 +2,7 @@
 
 use super::address::Listens;
 use super::close::Manner;
-use super::{Action, Address, Death, MemberId, Millis, Notice, Role};
+use super::{Action, Address, Death, Leave, MemberId, Millis, Notice, Role};
 
 /// How long a disconnected worker may take to end by itself: the limit of Node's `graceful`, which closes the channel
 /// first and exits when the requests in flight are answered.
@@ -24,6 +24,8 @@ pub(super) struct Member {
     pub held: bool,
     /// It has no seat any more because somebody else has it, or nobody is wanted there.
     pub retired: bool,
+    /// Its TERM came, or comes, before it had said that nothing is in flight.
+    pub cut_short: bool,
     pub state: State,
     /// Where it listens.
     pub listens: Listens,
@@ -65,6 +67,7 @@ impl Member {
             boot_grace_ms,
             held,
             retired: false,
+            cut_short: false,
             state: State::Spawning,
             listens: Listens::default(),
         }
@@ -144,6 +147,7 @@ impl Member {
             | State::Booting { slow_told: _ }
             | State::Waiting
             | State::Entering { until: _ } => {
+                self.cut_short = self.is_ready() || self.is_draining();
                 if manner == Manner::FailedStart {
                     if !matches!(self.state, State::Draining { until: _ } | State::Lingering { until: _ }) {
                         self.leave_dispatch(actions);
@@ -183,6 +187,21 @@ impl Member {
     pub fn kill(&mut self, now: Millis, actions: &mut Vec<Action>) {
         actions.extend([Action::Notice(Notice::Killed(self.id)), Action::Kill(self.id)]);
         self.state = State::Killed { until: now + UNKILLABLE_MS };
+    }
+
+    /// How it leaves, of what it was asked to leave for.
+    pub fn leave(&self, death: Death) -> Leave {
+        let killed = matches!(self.state, State::Killed { until: _ });
+        let terminated = matches!(self.state, State::Terminated { until: _ });
+        if killed {
+            Leave::Killed
+        } else if terminated && self.cut_short {
+            Leave::AtLimit
+        } else if self.may_end_with(death) {
+            Leave::ByItself
+        } else {
+            Leave::Died
+        }
     }
 
     /// Is this end what it was asked for, so that nobody need read of it?

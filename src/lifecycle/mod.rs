@@ -46,7 +46,7 @@ mod view;
 
 pub use action::{Action, Notice, StartFailure};
 pub use address::{Address, Listen, Worth};
-pub use event::{CloseCause, Death, Event};
+pub use event::{CloseCause, Death, Event, Leave};
 pub use policy::{Millis, Policy};
 pub use request::{
     Asked, CancelledBy, OperationKind, Outcome, Patience, Progress, Refusal, ReloadHow, RequestId, Stage, Standing,

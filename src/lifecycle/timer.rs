@@ -163,9 +163,15 @@ impl Lifecycle {
                 if self.is_next(id) {
                     return self.fail_operation(StartFailure::Disconnected(id), now, actions);
                 }
+                if self.member(id).is_some_and(|member| member.retired) {
+                    self.cut_short(id); // It was asked to leave in Node's own way.
+                }
                 self.terminate(id, now, actions);
             }
-            Timer::DrainGrace(id) => self.drained(id, now, actions),
+            Timer::DrainGrace(id) => {
+                self.cut_short(id);
+                self.drained(id, now, actions);
+            }
             Timer::KillGrace(id) => {
                 if let Some(member) = self.member_mut(id) {
                     member.kill(now, actions);

@@ -3,7 +3,7 @@
 use super::agents_turn::AgentTurn;
 use super::close::QUIET_MS;
 use super::member::{Member, State};
-use super::{Asked, Lifecycle, MemberId, Millis, Phase, Progress, Role, Stage, Standing};
+use super::{Asked, Death, Leave, Lifecycle, MemberId, Millis, Phase, Progress, Role, Stage, Standing};
 
 impl Lifecycle {
     /// Where the master is in its own life.
@@ -51,6 +51,17 @@ impl Lifecycle {
     #[must_use]
     pub fn is_held(&self, member: MemberId) -> bool {
         self.member(member).is_some_and(|member| member.held && (member.is_booting() || member.is_waiting()))
+    }
+
+    /// How a member leaves that ends in this way; none where neither an operation nor the close has asked it to.
+    #[must_use]
+    pub fn leave(&self, id: MemberId, death: Death) -> Option<Leave> {
+        let member = self.member(id)?;
+        match self.phase {
+            Phase::Running if member.retired => Some(member.leave(death)),
+            Phase::ClosingWorkers | Phase::ClosingAgent => Some(member.leave(death)),
+            Phase::New | Phase::Starting | Phase::Running | Phase::ClosingStrays | Phase::Ended => None,
+        }
     }
 
     /// How far the operation under way is; none when there is none.

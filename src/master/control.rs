@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 use crate::control::server::{Client, Flushed, Heard};
-use crate::control::{Answer, Progress, Receipt, Refusal, Request, Until};
+use crate::control::{Answer, Departure, Progress, Receipt, Refusal, Request, Until};
 use crate::error::Exit;
 use crate::lifecycle::{Asked, Event, Phase, RequestId};
 use crate::options::Options;
@@ -37,9 +37,8 @@ pub struct Control {
     pub(super) brought: Option<(RequestId, Box<Options>)>,
     /// The options of the members before the reload that is under way: they come back if it fails or is given up.
     pub(super) before: Option<Box<Options>>,
-    /// Members that have left, and been killed, since the operation began.
-    pub(super) left: u32,
-    pub(super) killed: u32,
+    /// How members have left in the operation or the close that is under way, or was the last one.
+    pub(super) departed: Vec<Departure>,
 }
 
 #[derive(Debug)]
@@ -85,7 +84,7 @@ impl Kind {
 
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wants {
+pub(super) enum Wants {
     /// It has not asked yet, or has been answered.
     Nothing,
     /// The outcome of an operation.
@@ -94,6 +93,8 @@ enum Wants {
     Ready,
     /// The next reload to begin: it is joined then.
     NextReload,
+    /// The end of the master.
+    End,
 }
 
 impl Control {
@@ -147,6 +148,11 @@ impl Control {
         self.clients.get(&request.0).map(|one| (one.kind, one.since_ms))
     }
 
+    /// Since when this client waits.
+    pub(super) fn since_ms(&self, number: u32) -> u64 {
+        self.clients.get(&number).map_or(0, |one| one.since_ms)
+    }
+
     pub(super) fn answer(&mut self, number: u32, answer: &Answer) {
         if let Some(one) = self.clients.get_mut(&number) {
             one.client.answer(answer);
@@ -162,7 +168,7 @@ impl Control {
     }
 
     /// Those who want this.
-    fn wanting(&self, wants: Wants) -> Vec<u32> {
+    pub(super) fn wanting(&self, wants: Wants) -> Vec<u32> {
         self.clients.iter().filter(|(_, one)| one.wants == wants).map(|(number, _)| *number).collect()
     }
 
@@ -207,16 +213,6 @@ impl Control {
         self.listen(poll, true);
         self.clients.values_mut().for_each(|one| one.client.try_again());
     }
-
-    /// A member has gone.
-    pub fn count_left(&mut self) {
-        self.left = self.left.saturating_add(1);
-    }
-
-    /// A member has been sent KILL.
-    pub fn count_killed(&mut self) {
-        self.killed = self.killed.saturating_add(1);
-    }
 }
 
 impl Master {
@@ -255,6 +251,16 @@ impl Master {
         }
     }
 
+    /// Everything that clients have sent until now: nothing is read any more after it.
+    pub(super) fn take_control_connections(&mut self) {
+        for _ in 0..MOST_OF_A_KIND {
+            self.take_control_connection();
+        }
+        let silent = self.control.clients.iter().filter(|(_, one)| one.kind == Kind::Silent);
+        let silent: Vec<u32> = silent.map(|(number, _)| *number).collect();
+        silent.into_iter().for_each(|number| self.take_client(number));
+    }
+
     pub(super) fn take_client(&mut self, number: u32) {
         let mut buffer = std::mem::take(&mut self.buffer);
         let heard = self.control.clients.get_mut(&number).map(|one| one.client.read(&mut buffer));
@@ -276,12 +282,10 @@ impl Master {
             Request::Reload(_) | Request::Scale(_) | Request::Cancel(_) => Wants::Outcome,
             Request::Wait(Until::Ready) => Wants::Ready,
             Request::Wait(Until::Reloaded) => Wants::NextReload,
+            Request::Wait(Until::Stopped) => Wants::End,
         };
         if let Some(one) = self.control.clients.get_mut(&number) {
             (one.wants, one.kind, one.since_ms) = (wants, kind, clock::monotonic_ms());
-        }
-        if self.carried.lifecycle.operation().is_none() {
-            (self.control.left, self.control.killed) = (0, 0);
         }
         let request_id = RequestId(number);
         match request {

@@ -53,7 +53,13 @@ impl Master {
             Inbound::SentConnections { key, question } => {
                 self.carried.members.push(from, outbound::sent_connections(*question, key));
             }
-            Inbound::Preload(PreloadWord::Drained) => self.tell(Event::Drained(from)),
+            Inbound::Preload(PreloadWord::Drained) => {
+                self.carried.members.set_in_flight(from, 0, 0);
+                self.tell(Event::Drained(from));
+            }
+            Inbound::Preload(PreloadWord::InFlight { requests, connections }) => {
+                self.carried.members.set_in_flight(from, *requests, *connections);
+            }
             Inbound::Internal => {}
             Inbound::Rubbish(rubbish) => {
                 self.warn((*rubbish).into(), from, "sent something that is no message: ignored");

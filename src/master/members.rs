@@ -26,6 +26,10 @@ pub struct Member {
     pub preload: bool,
     /// Did it say that it leaves the cluster by itself (Node's `exitedAfterDisconnect`)?
     pub suicide: bool,
+    /// Requests and other connections that it said would be cut if it ended now.
+    pub in_flight: Option<(u32, u32)>,
+    /// It has ended, after its time for what was in flight.
+    pub left_at_limit: bool,
     /// Its channel; `None` once it has closed.
     pub channel: Option<Channel>,
     /// When it was spawned, in monotonic milliseconds.
@@ -112,6 +116,18 @@ impl Members {
     pub fn set_role(&mut self, id: MemberId, role: Role) {
         if let Some(member) = self.table.get_mut(&id) {
             member.role = role;
+        }
+    }
+
+    /// One of them, to note something of it.
+    pub fn get_mut(&mut self, id: MemberId) -> Option<&mut Member> {
+        self.table.get_mut(&id)
+    }
+
+    /// What would be cut if it ended now.
+    pub fn set_in_flight(&mut self, id: MemberId, requests: u32, connections: u32) {
+        if let Some(member) = self.table.get_mut(&id) {
+            member.in_flight = Some((requests, connections));
         }
     }
 

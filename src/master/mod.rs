@@ -28,6 +28,7 @@ mod perform;
 mod places;
 mod poll;
 mod readiness;
+mod receipts;
 mod short;
 mod signals;
 mod start_up;
@@ -225,7 +226,7 @@ impl Master {
             Ended::Signal(signal) => Death::Signal(signal),
         };
         // Before the outcome that counts it.
-        self.control.count_left();
+        self.enter_death(member, death);
         let was_running = self.carried.lifecycle.phase() == Phase::Running;
         self.tell(Event::Exited { member, death });
         let dead = self.carried.members.remove(member);
@@ -370,6 +371,7 @@ impl Master {
     }
 
     fn leave(mut self, code: u8) -> ExitCode {
+        self.send_last_receipts();
         self.flush();
         let level = if code == 0 { Level::Info } else { Level::Error };
         self.notices.write(level, &format!("exit with code:{code}"));

@@ -82,9 +82,8 @@ impl Master {
     fn completed(&self, request: RequestId, done: Receipt) -> Receipt {
         let since_ms = self.control.asked(request).map_or(0, |(_, since_ms)| since_ms);
         let Receipt { what, how, notes, .. } = done;
-        let (left, killed) = (self.control.left, self.control.killed);
         let took_ms = clock::monotonic_ms().saturating_sub(since_ms);
-        Receipt { what, how, notes, left, killed, took_ms, ..self.who_serves() }
+        Receipt { what, how, notes, took_ms, ..self.who_serves() }.with(self.control.departed.clone())
     }
 
     /// A receipt with nothing but the pids of those who are ready.

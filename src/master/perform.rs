@@ -35,7 +35,7 @@ impl Master {
             Action::EndChannel(member) => self.close_channel(member),
             Action::Terminate(member) => self.signal(member, SIGTERM),
             Action::Kill(member) => {
-                self.control.count_killed();
+                self.enter_kill(member);
                 self.signal(member, SIGKILL);
             }
             Action::CloseListeners => self.close_listeners(),
@@ -47,8 +47,13 @@ impl Master {
             Action::AnnounceReady => self.announce_ready(),
             Action::AnnounceFailure(failure) => self.announce_failure(failure),
             Action::AnnounceStopped(signal) => self.announce_stopped(signal),
-            // Nobody can ask yet but members, who get no answer.
-            Action::Notice(notice) => self.notice(&notice),
+            Action::Notice(notice) => {
+                // What begins here has a receipt of its own.
+                if matches!(notice, Notice::Reloading(_) | Notice::Scaling { .. } | Notice::Closing(_)) {
+                    self.control.departed.clear();
+                }
+                self.notice(&notice);
+            }
             Action::Exit(code) => self.exit = Some(code),
         }
     }
@@ -91,7 +96,19 @@ impl Master {
         let channel = Some(Channel::new(spawned.channel));
         let spawned_ms = clock::monotonic_ms();
         let (pid, preload) = (spawned.pid, preload.is_some());
-        let member = Member { role, number, pid, pidfd, preload, suicide: false, channel, spawned_ms, inspect_port };
+        let member = Member {
+            role,
+            number,
+            pid,
+            pidfd,
+            preload,
+            suicide: false,
+            in_flight: None,
+            left_at_limit: false,
+            channel,
+            spawned_ms,
+            inspect_port,
+        };
         let line = words::spawned(&member);
         members.add(id, member, &self.poll).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
         if self.carried.lifecycle.phase() == Phase::Running {

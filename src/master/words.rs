@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::app;
 use crate::ipc::report::Failed;
 use crate::lifecycle::{CancelledBy, Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
 use crate::options::Options;
 use crate::sys::signals;
+use crate::{app, control};
 
 use super::members::{Member, Members};
 use super::notices::Level;
@@ -191,7 +191,7 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
         Notice::StraysGivenUp => {
             (Level::Error, "what members left behind is alive after SIGKILL, and is left".to_owned())
         }
-        Notice::Left(member) => (Level::Info, format!("{} has left", log(*member))),
+        Notice::Left(member) => left(*member, members),
         Notice::Reloading(how) => (Level::Info, reloading(*how)),
         Notice::Scaling { from, to } => (Level::Info, format!("scale from {from} to {to} workers")),
         Notice::PassedGate(member) => (Level::Warn, format!("{} {PASSES}: reload worker by worker", log(*member))),
@@ -207,6 +207,15 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
         }
         Notice::Killed(member) => (Level::Error, format!("{} did not end in time and gets SIGKILL", log(*member))),
     }
+}
+
+/// A member has left as it was asked to, and what went with it. No warning: how long it is waited for is the user's choice.
+fn left(id: MemberId, members: &Members) -> (Level, String) {
+    let Some(member) = members.get(id) else { return (Level::Info, "a member has left".to_owned()) };
+    let (requests, connections) = member.in_flight.unwrap_or_default();
+    let limit = if member.left_at_limit { " at its limit" } else { "" };
+    let cut = control::cut(requests, connections).map(|cut| format!(", with {cut}")).unwrap_or_default();
+    (Level::Info, format!("{} has left{limit}{cut}", in_log(member)))
 }
 
 /// What a worker has done that is given no gate to wait at.

@@ -1,8 +1,10 @@
 //! The control socket of a title: made, reached and removed through the open directory.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
@@ -44,6 +46,18 @@ impl Directory {
     /// The kernel's: `NotFound` when there is none, `ConnectionRefused` when its master is dead.
     pub fn connect(&self, title: &Title) -> io::Result<UnixStream> {
         UnixStream::connect(self.reachable(&socket_name(title)))
+    }
+
+    /// The same for a client that must not wait: neither here, where a master that hangs has too many clients already, nor as
+    /// it reads and writes.
+    ///
+    /// # Errors
+    /// As [`Directory::connect`], or `WouldBlock`.
+    pub fn connect_without_waiting(&self, title: &Title) -> io::Result<UnixStream> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let socket = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(socket.as_raw_fd(), &UnixAddr::new(&self.reachable(&socket_name(title)))?)?;
+        Ok(UnixStream::from(socket))
     }
 
     /// Removes the title's control socket.

@@ -29,9 +29,11 @@
 //! 17. A worker that closes the address which it serves is not ready from then on. It loses its place a second later, unless it
 //!     listens there again, and immediately when it says that it leaves (`servers`).
 //! 18. The served socket is kept while a worker for it is due, but for a boot timeout after all that live have closed it.
-//! 19. A close ends within its graces; once faults stop, full strength returns (`ending`).
+//! 19. A receipt says that a member was killed exactly where it had KILL, that it left at its limit only where its TERM came
+//!     before it had drained, and that it left by itself only where it had been asked to.
+//! 20. A close ends within its graces; once faults stop, full strength returns (`ending`).
 
-use eggctl::lifecycle::{Action, MemberId, Millis, Notice, Phase, Role, StartFailure};
+use eggctl::lifecycle::{Action, Death, Leave, MemberId, Millis, Notice, Phase, Role, StartFailure};
 
 use super::judge::{Account, back_off};
 use super::operations::AgentTurn;
@@ -336,6 +338,17 @@ impl World {
         must!(self.judge.announced.is_some(), "Exit, and nothing was announced");
         must!(code == u8::from(failed || self.judge.given_up || self.judge.gave_up_down), "exit code {code}");
         self.judge.exit = Some(code);
+        Ok(())
+    }
+
+    /// A member is about to end in this way: is what its receipt says of that so?
+    pub fn judge_receipt(&self, id: MemberId, death: Death) -> Verdict {
+        let (Some(process), Some(leave)) = (self.process(id), self.lifecycle.leave(id, death)) else { return Ok(()) };
+        let asked = process.asked_to_drain || process.termed_at.is_some();
+        must!((leave == Leave::Killed) == process.killed_at.is_some(), "untrue: {leave:?} of {process:?}");
+        let cut_short = process.termed_at.is_some() && process.ready && !process.drained_in_time;
+        must!(leave != Leave::AtLimit || cut_short, "untrue: {leave:?} of {process:?}");
+        must!(leave != Leave::ByItself || asked, "untrue: {leave:?} of {process:?}, which was not asked");
         Ok(())
     }
 

@@ -25,6 +25,8 @@ pub struct Process {
     pub asked_to_drain: bool,
     pub drained: bool,
     pub hastened: bool,
+    /// It had said so before its TERM.
+    pub drained_in_time: bool,
     pub left_dispatch: bool,
     /// When it was sent the signal.
     pub termed_at: Option<Millis>,
@@ -242,6 +244,7 @@ impl World {
                 self.note_fault(id);
                 self.judge.saw_exit(id, death, self.now, &self.processes);
                 let given_up = self.process(id).is_some_and(|process| process.given_up);
+                self.judge_receipt(id, death)?;
                 self.processes.retain(|process| process.id != id);
                 self.dead = Some(id);
                 self.judge_agents_turn();
@@ -333,7 +336,9 @@ impl World {
                 Action::Drain(id) => self.mark(id, |process, _| process.asked_to_drain = true),
                 Action::Hasten(id) => self.mark(id, |process, _| process.hastened = true),
                 Action::EndChannel(id) => self.mark(id, |process, _| process.open = false),
-                Action::Terminate(id) => self.mark(id, |process, now| process.termed_at = Some(now)),
+                Action::Terminate(id) => self.mark(id, |process, now| {
+                    (process.termed_at, process.drained_in_time) = (Some(now), process.drained);
+                }),
                 Action::Kill(id) => {
                     self.mark(id, |process, now| process.killed_at = Some(now));
                     self.judge_agents_turn();
@@ -397,6 +402,7 @@ impl World {
             asked_to_drain: false,
             drained: false,
             hastened: false,
+            drained_in_time: false,
             left_dispatch: false,
             termed_at: None,
             killed_at: None,

@@ -231,3 +231,26 @@ fn a_member_that_survives_kill_for_10_s_does_not_hold_up_the_close() {
     assert_eq!(stage.dies(2, SIGKILL), NOTHING);
     assert_eq!(stage.tell(Event::Alone), [Exit(1)]);
 }
+
+#[test]
+fn a_receipt_tells_who_left_by_itself_at_the_limit_by_kill_or_by_another_death() {
+    use eggctl::lifecycle::Leave;
+    let mut stage = Stage::running(policy(true, 3));
+    let of = |stage: &Stage, n: u32, death| stage.lifecycle.leave(nth(n), death);
+    assert_eq!(of(&stage, 2, SIGKILL), None, "nothing has asked it to leave");
+    stage.signal();
+    assert_eq!(of(&stage, 2, Death::Signal(11)), Some(Leave::Died));
+    assert_eq!(of(&stage, 2, Death::Code(0)), Some(Leave::ByItself));
+    stage.tell(Event::Drained(nth(2)));
+    assert_eq!(of(&stage, 2, Death::Signal(TERM)), Some(Leave::ByItself));
+    stage.pass(4_000);
+    assert_eq!(of(&stage, 2, Death::Signal(TERM)), Some(Leave::ByItself), "its TERM came in time");
+    assert_eq!(of(&stage, 3, Death::Signal(TERM)), Some(Leave::AtLimit));
+    stage.pass(1_000);
+    assert_eq!(of(&stage, 3, SIGKILL), Some(Leave::Killed));
+    assert_eq!(of(&stage, 1, SIGKILL), Some(Leave::Died), "the agent's turn has not come");
+    let mut hurried = Stage::running(policy(false, 1));
+    hurried.signal();
+    hurried.signal();
+    assert_eq!(of(&hurried, 1, Death::Code(0)), Some(Leave::AtLimit), "it was given no time");
+}
