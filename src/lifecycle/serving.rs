@@ -182,6 +182,18 @@ impl Lifecycle {
         if let Some(slot) = self.slots.iter_mut().find(holds) {
             slot.note_opened();
         }
+        self.expect_again(id);
+    }
+
+    /// What a ready worker serves is expected again of all who are due where it was served, also if it was closed for good.
+    fn expect_again(&mut self, id: MemberId) {
+        let Some(address) = self.serves(id) else { return };
+        let served_there = |slot: &&mut Slot| slot.serves.is_some_and(|served| served.address == address);
+        for slot in self.slots.iter_mut().filter(served_there) {
+            if slot.is_due() && !slot.expects.contains(&address) {
+                slot.expects.push(address);
+            }
+        }
     }
 
     fn expect_no_more(&mut self, id: MemberId, address: Address) {

@@ -3,7 +3,8 @@
 use eggctl::lifecycle::Action::{Answer, Drain, GiveBack, LeaveDispatch, Notice, OpenGate, Terminate, Welcome};
 use eggctl::lifecycle::Notice as N;
 use eggctl::lifecycle::{
-    Action, Address, Death, Event, Listen, Millis, Outcome, Phase, Policy, ReloadHow, RequestId, StartFailure, Worth,
+    Action, Address, Death, Event, Listen, Millis, Outcome, Phase, Policy, ReloadHow, RequestId, StartFailure, Wanted,
+    Worth,
 };
 
 use super::{NOTHING, Stage, nth, policy, refork, spawn, worker};
@@ -119,6 +120,24 @@ fn an_address_that_all_have_closed_and_none_opens_for_a_boot_timeout_is_closed()
     assert!(stage.lifecycle.keeps(S));
     assert_eq!(stage.pass(1), [Notice(N::Deserted(S)), GiveBack]);
     assert!(!stage.lifecycle.keeps(S));
+}
+
+#[test]
+fn an_address_that_was_closed_for_good_and_is_served_again_stays_open_for_all_who_are_due_there() {
+    let mut stage = Stage::serving(policy(false, 1), &service());
+    stage.closes(1, S);
+    stage.pass(20_000);
+    assert!(!stage.lifecycle.keeps(S), "the refork hangs, and no worker has it");
+    let scale = |stage: &mut Stage, wanted| {
+        stage.tell(Event::Scale { request: RequestId(7), wanted, patience: super::PATIENCE });
+    };
+    scale(&mut stage, Wanted::More(1));
+    stage.listens(3, service()[0]);
+    assert!(stage.lifecycle.is_ready(nth(3)));
+    stage.passes(6_000);
+    scale(&mut stage, Wanted::Fewer(1));
+    assert!(!stage.lifecycle.is_ready(nth(3)), "it leaves, and its clients wait for the refork");
+    assert!(stage.lifecycle.keeps(S));
 }
 
 #[test]
