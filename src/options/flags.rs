@@ -41,10 +41,15 @@ pub struct Cli {
     version: Option<bool>,
 }
 
+/// What signals do to a master, in `start --help`; docs/SIGNALS.md has the whole of it.
+const SIGNALS: &str = "Signals to the master: TERM, INT and QUIT stop the application. HUP reloads it; where the master was started
+with a controlling terminal, HUP stops it; under nohup it is ignored. USR1 opens the logs again.";
+
 /// The commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Start an application: its agent first, then its workers
+    #[command(after_help = SIGNALS)]
     Start(Box<StartFlags>),
     /// Stop a running application and wait until nothing of it is left
     Stop(StopFlags),
