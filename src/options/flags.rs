@@ -42,7 +42,8 @@ pub struct Cli {
 }
 
 /// What signals do to a master, in `start --help`; docs/SIGNALS.md has the whole of it.
-const SIGNALS: &str = "Signals to the master: TERM, INT and QUIT stop the application. HUP reloads it; where the master was started
+const SIGNALS: &str =
+    "Signals to the master: TERM, INT and QUIT stop the application. HUP reloads it; where the master was started
 with a controlling terminal, HUP stops it; under nohup it is ignored. USR1 opens the logs again.";
 
 /// The commands.

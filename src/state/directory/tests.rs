@@ -266,15 +266,18 @@ fn a_holder_that_cannot_be_seen_is_elsewhere() {
     let _lock = lock_now(&directory, "svc");
     let away = Record { pid_namespace: 1, ..record("svc") };
     directory.write_record(&away).unwrap();
-    match directory.holder(&title("svc")).unwrap() {
+    // A child that another test spawns has a copy of the lock until its exec.
+    let holder = || {
+        let looks = (0..1_000).map(|_| directory.holder(&title("svc")).unwrap());
+        looks.skip_while(|holder| matches!(holder, Some(Holder::Unrecorded(_)))).next().flatten()
+    };
+    match holder() {
         Some(Holder::Elsewhere(Some(record))) => assert_eq!(*record, away),
         other => panic!("{other:?}"),
     }
     directory.write_record(&Record { start_ticks: 1, ..record("svc") }).unwrap();
-    assert!(
-        matches!(directory.holder(&title("svc")).unwrap(), Some(Holder::Elsewhere(None))),
-        "a stale one says nothing"
-    );
+    let other = holder();
+    assert!(matches!(other, Some(Holder::Elsewhere(None))), "a stale one says nothing: {other:?}");
 }
 
 #[test]
