@@ -163,7 +163,11 @@ fn the_ledger_tells_what_became_of_every_byte_over_several_loggers() {
         assert_eq!(stdout["bytesIn"], expected);
         assert_eq!((&stdout["linesWritten"], &stdout["linesIn"]), (&lines.into(), &lines.into()));
         assert_eq!((&stdout["bytesDropped"], &stdout["linesDropped"]), (&0.into(), &0.into()));
-        assert!(stdout["rotations"].as_u64().unwrap() >= 9, "{stdout}");
+        // A logger that is killed between a rename and its count leaves that one uncounted; three were killed.
+        assert!(stdout["rotations"].as_u64().unwrap() >= 6, "{stdout}");
+        let old = fs::read_dir(world.home().join("logs")).unwrap().flatten();
+        let old = old.filter(|entry| entry.file_name().to_string_lossy().starts_with("master-stdout.log.2")).count();
+        assert!(old >= 9, "{old} old logs");
         world.eggctl(&["logs", "--title=svc", "--ledger"]).run().says("rotations");
         world.stop("svc");
         world.eggctl(&["logs", "--title=svc", "--ledger"]).run().fails(3).says("no application `svc` is running");
