@@ -268,8 +268,8 @@ fn a_holder_that_cannot_be_seen_is_elsewhere() {
     directory.write_record(&away).unwrap();
     // A child that another test spawns has a copy of the lock until its exec.
     let holder = || {
-        let looks = (0..1_000).map(|_| directory.holder(&title("svc")).unwrap());
-        looks.skip_while(|holder| matches!(holder, Some(Holder::Unrecorded(_)))).next().flatten()
+        let mut looks = (0..1_000).map(|_| directory.holder(&title("svc")).unwrap());
+        looks.find(|holder| !matches!(holder, Some(Holder::Unrecorded(_)))).flatten()
     };
     match holder() {
         Some(Holder::Elsewhere(Some(record))) => assert_eq!(*record, away),
