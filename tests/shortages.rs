@@ -359,6 +359,34 @@ fn a_burst_beyond_a_low_limit_of_open_files_is_served_as_clients_leave() {
 }
 
 #[test]
+fn a_worker_that_listens_without_end_leaves_the_master_files_for_its_clients() {
+    world(|world| {
+        world.expect_in_log("cannot listen on");
+        let port = world.port();
+        let app = "let [asked, refused] = [0, 0];
+            const answer = (_, response) => response.end(`${asked} ${refused}`);
+            require('http').createServer(answer).listen(process.env.PORT, () => {
+                for (let one = 0; one < 200; one++) {
+                    const server = require('net').createServer();
+                    server.on('error', () => { asked++; refused++; });
+                    server.listen({ host: '127.0.0.1', port: 0 }, () => asked++);
+                }
+            });";
+        let directory = world.directory("greedy", &[("package.json", "{}"), ("app.js", app)]);
+        let (port_flag, title) = (format!("--port={port}"), "--title=svc");
+        let typed = world.eggctl_under(&["prlimit", "--nofile=100"], &["start", "--daemon", title, &port_flag]);
+        typed.arg("--workers=1").arg(&directory).run().exits(0);
+        eventually("all sockets are asked for", || http::get(port, "/").body.starts_with("200 "));
+        let refused = http::get(port, "/").body;
+        assert_eq!(refused, "200 151", "half of 100 are given, the service's own among them");
+        // As many more as there are, at the same time.
+        let mut requests: Vec<Request> = (0..10).map(|_| Request::send(port)).collect();
+        assert!(requests.iter_mut().all(|request| request.is_answered_within(PATIENCE)), "one is never answered");
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_sticky_client_waits_for_its_worker_that_has_no_open_file_left() {
     let Some(application) = installed("egg3") else { return };
     world(|world| {

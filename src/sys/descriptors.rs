@@ -93,6 +93,12 @@ pub fn raise_open_files() -> io::Result<OpenFiles> {
     Ok(OpenFiles { soft, hard })
 }
 
+/// How many files this process may have open.
+#[must_use]
+pub fn most_open_files() -> usize {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(usize::MAX, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
 /// Writes `content` into a memfd that nobody can change any more.
 ///
 /// # Errors

@@ -29,6 +29,7 @@ use crate::ipc::inbound::{AddressType, Listening, QueryServer};
 use crate::ipc::outbound::{self, SocketName};
 use crate::lifecycle::{Address, MemberId};
 use crate::options::DispatchPolicy;
+use crate::sys::descriptors;
 use crate::sys::inherited::Inherited;
 
 use super::members::Members;
@@ -42,7 +43,8 @@ use round_robin::RoundRobin;
 use shared::Shared;
 use sticky::Sticky;
 
-/// A member that asks for sockets without end must not have all descriptors of the master.
+/// A member that asks for sockets without end must not have all descriptors of the master: at most this number, and at most
+/// half of those that the master may have.
 const MOST_LISTENERS: usize = 1024;
 
 /// A listening socket that workers share.
@@ -80,6 +82,8 @@ pub struct Listeners {
     inherited: Inherited,
     known: Known,
     table: BTreeMap<u32, Listener>,
+    /// The bound of the table.
+    most: usize,
     last_number: u32,
     sequence: Sequence,
     closed: bool,
@@ -124,7 +128,8 @@ impl Listeners {
     #[must_use]
     pub fn new(policy: DispatchPolicy, by_client: Option<u32>, inherited: Inherited) -> Self {
         let (known, table, sequence) = (Known::default(), BTreeMap::new(), Sequence(0));
-        Listeners { policy, by_client, inherited, known, table, last_number: 0, sequence, closed: false }
+        let most = MOST_LISTENERS.min(descriptors::most_open_files() / 2);
+        Listeners { policy, by_client, inherited, known, table, most, last_number: 0, sequence, closed: false }
     }
 
     /// Inherited sockets that nobody has asked for, for people.
@@ -177,7 +182,7 @@ impl Listeners {
         if self.closed {
             return Err(Errno::ESHUTDOWN);
         }
-        if self.table.len() >= MOST_LISTENERS {
+        if self.table.len() >= self.most {
             return Err(Errno::EMFILE);
         }
         let mut opened = Opened::open(query, &mut self.inherited)?;
