@@ -131,6 +131,44 @@ fn without_the_user_every_command_says_under_which_user_the_application_runs() {
     });
 }
 
+/// A user that has no entry in passwd, as in many a container.
+const UNKNOWN: u32 = 1_234_567;
+
+#[test]
+fn a_user_without_a_name_is_named_by_number_and_another_group_is_said() {
+    world(|world| {
+        if !world.has_other_users() {
+            return;
+        }
+        let owned = |name: &str| {
+            let directory = world.directory(name, &[]);
+            nix::unistd::chown(&directory, Some(UNKNOWN.into()), Some(UNKNOWN.into())).unwrap();
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+            directory
+        };
+        let (state, home) = (owned("state-of-unknown"), owned("home-of-unknown"));
+        let app = world.directory("unknowns", &[("package.json", "{}"), ("app.js", APP)]);
+        let port = format!("--port={}", world.port());
+        // Its group is its own, and root cannot know it: there is no passwd to say so.
+        let typed = world.eggctl(&["start", "--daemon", "--title=svc", "--workers=1", &port]).arg(&app);
+        let typed = typed.user(UNKNOWN).cwd("/").env("MOCK_HOME_DIR", &home).env("HOME", &home);
+        typed.env("EGGCTL_STATE_DIR", &state).run().exits(0);
+        for command in [&["reload"][..], &["restart"], &["scale", "2"], &["wait", "--timeout=0"]] {
+            let refused = world.eggctl(command).arg("--title=svc").run();
+            refused.fails(3).says("uid 1234567").says("`--user=1234567`");
+        }
+        world.eggctl(&["logs", "--title=svc"]).run().fails(1).says("`--user=1234567`");
+        world.eggctl(&["stop", "--title=svc"]).run().exits(0).says("`--user=1234567`");
+        for command in ["reload", "restart"] {
+            let as_unknown = world.eggctl(&[command, "--title=svc", "--user=1234567"]);
+            let refused = as_unknown.env("EGGCTL_STATE_DIR", &state).run();
+            refused.fails(1).says("runs with group 1234567").says("setpriv --reuid=1234567 --regid=1234567");
+        }
+        let stop = world.eggctl(&["stop", "--title=svc", "--user=1234567"]);
+        stop.env("EGGCTL_STATE_DIR", &state).run().exits(0).says("stopped svc");
+    });
+}
+
 #[test]
 fn another_user_sees_that_root_runs_one_and_may_not_act_for_root() {
     world(|world| {

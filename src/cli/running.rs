@@ -77,7 +77,8 @@ pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
     let asked = title.map(|title| shown(title.as_str()));
     if let Some(OfAnother { title, pid, uid }) = found.of_others.first() {
         let (title, owner) = (shown(title), user::name_of(*uid));
-        return Failure::runs_under_another(asked.as_deref(), &title, &owner, *pid, user::uid() == 0);
+        let flag = (user::uid() == 0).then(|| user::flag_of(*uid));
+        return Failure::runs_under_another(asked.as_deref(), &title, &owner, *pid, flag.as_deref());
     }
     if let Some(title) = title.filter(|title| found.directory.as_ref().is_some_and(|one| one.again(title).is_some())) {
         let title = shown(title.as_str());

@@ -144,7 +144,10 @@ impl Stop {
         complain(format_args!("warning: no running application{title}"));
         for OfAnother { title, pid, uid } in &self.found.of_others {
             let (title, owner) = (shown(title), user::name_of(*uid));
-            let who = if user::uid() == 0 { format!("`--user={owner}` stops it") } else { format!("only {owner} can") };
+            let who = match user::uid() {
+                0 => format!("`{}` stops it", user::flag_of(*uid)),
+                _ => format!("only {owner} can"),
+            };
             complain(format_args!("hint: {title} of {owner} runs (pid {pid}): {who}"));
         }
         None

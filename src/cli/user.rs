@@ -84,6 +84,13 @@ pub fn directory() -> Result<Option<Directory>, Failure> {
     Directory::existing()
 }
 
+/// The flag by which root names this user: by its name, else by its number.
+#[must_use]
+pub fn flag_of(uid: u32) -> String {
+    let name = User::from_uid(Uid::from_raw(uid)).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+    format!("--user={name}")
+}
+
 /// A user's name, else its number in words.
 #[must_use]
 pub fn name_of(uid: u32) -> String {

@@ -23,11 +23,14 @@ impl Failure {
             .hint(format!("`eggctl restart {flags}` tries again"))
     }
 
-    /// The same, while there is one of another user's.
+    /// The same, while there is one of another user's; with the flag by which root names that user.
     #[must_use]
-    pub fn runs_under_another(asked: Option<&str>, title: &str, owner: &str, pid: u32, is_root: bool) -> Self {
+    pub fn runs_under_another(asked: Option<&str>, title: &str, owner: &str, pid: u32, flag: Option<&str>) -> Self {
         let failure = Failure::not_running(asked).because(format!("`{title}` runs under {owner} (pid {pid})"));
-        let hint = if is_root { format!("add `--user={owner}`") } else { format!("only {owner} and root can do that") };
+        let hint = match flag {
+            Some(flag) => format!("add `{flag}`"),
+            None => format!("only {owner} and root can do that"),
+        };
         failure.hint(hint)
     }
 
@@ -100,6 +103,19 @@ impl Failure {
 
 /// Restarting.
 impl Failure {
+    /// What a master was started with cannot be read: it has gone, or its group, the first of `ids`, is not this command's, the
+    /// second; the third is the user.
+    #[must_use]
+    pub fn environment_closed(master: u32, why: &io::Error, ids: Option<(u32, u32, u32)>) -> Self {
+        let failure =
+            Failure::new(Exit::Failed, format!("the environment of the master (pid {master}) cannot be read"))
+                .because(super::reason(why));
+        let Some((group, own, user)) = ids else { return failure };
+        failure.because(format!("the master runs with group {group}, and this command with group {own}")).hint(format!(
+            "run the command as `setpriv --reuid={user} --regid={group} --clear-groups eggctl …`, without `--user`"
+        ))
+    }
+
     /// Something that the new start will need is missing, so nothing is stopped.
     #[must_use]
     pub fn not_restarted(title: &str, why: Failure) -> Self {

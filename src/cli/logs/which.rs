@@ -107,7 +107,7 @@ fn under_another(title: Option<&Title>, failure: Failure) -> Failure {
     let Some(OfAnother { title, pid, uid }) = found.of_others.first() else { return failure };
     let (title, owner) = (shown(title), user::name_of(*uid));
     let failure = failure.because(format!("`{title}` runs under {owner} (pid {pid})"));
-    if user::uid() == 0 { failure.hint(format!("add `--user={owner}`")) } else { failure }
+    if user::uid() == 0 { failure.hint(format!("add `{}`", user::flag_of(*uid))) } else { failure }
 }
 
 /// Without a title: the application in the place that was typed or in the current directory, by its directory or by the

@@ -12,7 +12,9 @@ mod wait;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use crate::app;
 use crate::error::{Exit, Failure};
@@ -139,11 +141,19 @@ pub fn surroundings() -> anyhow::Result<Surroundings> {
 /// # Errors
 /// It has gone.
 pub fn surroundings_of(master: u32, cwd: &Path) -> anyhow::Result<Surroundings> {
-    let environment = Reader::default().environment(master)?;
+    let environment = Reader::default().environment(master).map_err(|why| environment_closed(master, &why))?;
     let own = [state::COOKIE].into_iter().chain(options::SCRUBBED.iter().copied()).chain(crossing::MASTERS_OWN);
     let own: Vec<&str> = own.collect();
     let inherited = environment.into_iter().filter(|(name, _)| own.iter().all(|one| name != one));
     Ok(Surroundings { environment: inherited.collect(), cwd: cwd.to_owned(), ..surroundings()? })
+}
+
+/// What keeps the environment of a master from us: the kernel shows it only to a process with the master's user and group.
+fn environment_closed(master: u32, why: &io::Error) -> Failure {
+    let group = fs::metadata(format!("/proc/{master}")).map(|found| found.gid()).ok();
+    let own = nix::unistd::getegid().as_raw();
+    let another = group.filter(|group| *group != own && why.kind() == io::ErrorKind::PermissionDenied);
+    Failure::environment_closed(master, why, another.map(|group| (group, own, user::uid())))
 }
 
 /// pidfds, `close_range` and `renameat2` are taken for granted: Linux 5.10 has them all.
