@@ -88,7 +88,7 @@ fn each_file_that_is_removed_or_moved_is_made_again() {
         world.expect_in_log("");
         let (port, state) = (world.port(), world.state());
         world.start("svc", port).run().exits(0);
-        for ending in [".lock", ".json", ".sock", ".cjs"] {
+        for ending in [".lock", ".json", ".sock", ".logs", ".cjs"] {
             fs::remove_file(file(&state, ending).unwrap()).unwrap();
             made_again(&state);
             fs::rename(file(&state, ending).unwrap(), world.work().join("moved")).unwrap();

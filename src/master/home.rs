@@ -30,6 +30,8 @@ pub struct Home {
     preload: Option<PathBuf>,
     /// The file of the control socket.
     pub socket: Option<FileId>,
+    /// Is it kept there where the logs are? (By a start that could write it.)
+    logs: bool,
     /// When to look at the directory.
     look_at: Option<u64>,
     /// How often it could not be made again since it was whole.
@@ -58,6 +60,7 @@ impl Master {
         }
         // The one before leaves the epoll set when it is closed: no other process has it.
         self.home.watch = watch.ok();
+        self.home.logs |= self.directory.has_logs(&self.carried.options.title);
         // What stays unwritten is tried again, and logged, when a member wants it.
         self.home.preload = self.written_preload().ok();
         // What was taken away before the watch began is seen by one more look.
@@ -109,7 +112,7 @@ impl Master {
         self.home.look_at = None;
         // A close needs nothing there, and leaves nothing there.
         let lives = matches!(lifecycle.phase(), Phase::New | Phase::Starting | Phase::Running);
-        if !lives || self.directory.is_whole(&options.title, lock, self.home.socket, app::PRELOAD) {
+        if !lives || self.directory.is_whole(&options.title, lock, self.home.socket, app::PRELOAD, self.home.logs) {
             self.home.failures = 0;
             return;
         }
@@ -147,7 +150,7 @@ impl Master {
         let mut logs = Logs::of(options, logging.as_ref().map(Logging::files).unwrap_or_default());
         logs.started_at_ms = record.started_at_ms;
         // `eggctl logs` finds less; the logs themselves are written all the same.
-        drop(self.directory.restore_logs(&logs));
+        self.home.logs = self.directory.restore_logs(&logs).is_ok();
         self.open_control();
         self.settle_in();
         Ok(())

@@ -13,6 +13,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::stat::{FileStat, fstat, fstatat, lstat};
 
 use super::directory::{Directory, lock_name, preload_name, record_name, socket_name};
+use super::logs::logs_name;
 use crate::error::Failure;
 use crate::options::Title;
 
@@ -52,7 +53,8 @@ impl Watch {
             // One that this user may not look at is the system's, and stays where it is.
             let _ = inotify.add_watch(above, moved);
         }
-        let names = vec![lock_name(title), record_name(title), socket_name(title), preload_name(preload)];
+        let titles = [lock_name(title), record_name(title), socket_name(title), logs_name(title)];
+        let names = titles.into_iter().chain([preload_name(preload)]).collect();
         let copy = directory.descriptor.try_clone();
         let spared = copy.ok().and_then(|copy| Flock::lock(copy, FlockArg::LockSharedNonblock).ok());
         Ok(Watch { inotify, names, _spared: spared })
@@ -87,14 +89,21 @@ impl Directory {
     }
 
     /// Is everything there that the title's master needs: this directory at its path, the lock that is held, the record, the
-    /// socket that was bound and the preload?
+    /// socket that was bound, the preload, and where the logs are if `logs` says that this was kept?
     #[must_use]
-    pub fn is_whole(&self, title: &Title, lock: impl AsFd, socket: Option<FileId>, preload: &str) -> bool {
+    pub fn is_whole(&self, title: &Title, lock: impl AsFd, socket: Option<FileId>, preload: &str, logs: bool) -> bool {
         self.is_in_place()
             && self.is_lock_of(title, lock)
             && self.file_id(&record_name(title)).is_some()
             && (socket.is_none() || socket == self.socket_id(title))
             && self.file_id(&preload_name(preload)).is_some()
+            && (!logs || self.has_logs(title))
+    }
+
+    /// Is it kept where the title's logs are?
+    #[must_use]
+    pub fn has_logs(&self, title: &Title) -> bool {
+        self.file_id(&logs_name(title)).is_some()
     }
 
     /// Which file the title's socket is.
@@ -156,6 +165,7 @@ mod tests {
         let LockOutcome::Locked(lock) = directory.lock(&title).unwrap() else { panic!("it is held") };
         directory.keep_preload(PRELOAD).unwrap();
         fs::write(path.join(record_name(&title)), "").unwrap();
+        fs::write(path.join(logs_name(&title)), "").unwrap();
         (path, directory, title, lock)
     }
 
@@ -164,13 +174,13 @@ mod tests {
         let (path, directory, title, lock) = furnished("files");
         let listener = directory.listen(&title).unwrap();
         let watch = Watch::begin(&directory, &title, PRELOAD).unwrap();
-        let whole = || directory.is_whole(&title, &lock, directory.socket_id(&title), PRELOAD);
+        let whole = || directory.is_whole(&title, &lock, directory.socket_id(&title), PRELOAD, true);
         assert!(whole() && !watch.take());
         let other = Title::try_from("other".to_owned()).unwrap();
         drop(directory.lock(&other).unwrap());
         fs::remove_file(path.join(lock_name(&other))).unwrap();
         assert!(!watch.take(), "another application's");
-        let names = [lock_name(&title), record_name(&title), preload_name(PRELOAD)];
+        let names = [lock_name(&title), record_name(&title), preload_name(PRELOAD), logs_name(&title)];
         for name in names {
             fs::rename(path.join(&name), path.join("away")).unwrap();
             assert!(watch.take() && !whole(), "{name}");
@@ -179,7 +189,7 @@ mod tests {
         }
         let socket = directory.socket_id(&title);
         fs::remove_file(path.join(socket_name(&title))).unwrap();
-        assert!(watch.take() && !directory.is_whole(&title, &lock, socket, PRELOAD));
+        assert!(watch.take() && !directory.is_whole(&title, &lock, socket, PRELOAD, true));
         drop(listener);
         fs::remove_dir_all(&path).unwrap();
     }
@@ -190,7 +200,7 @@ mod tests {
         let watch = Watch::begin(&directory, &title, PRELOAD).unwrap();
         fs::copy(path.join(lock_name(&title)), path.join("copy")).unwrap();
         fs::rename(path.join("copy"), path.join(lock_name(&title))).unwrap();
-        assert!(!directory.is_whole(&title, &lock, None, PRELOAD), "the lock is another file's");
+        assert!(!directory.is_whole(&title, &lock, None, PRELOAD, true), "the lock is another file's");
         let away = path.with_extension("away");
         fs::rename(&path, &away).unwrap();
         assert!(watch.take() && !directory.is_in_place());

@@ -67,7 +67,7 @@ impl Directory {
     /// # Errors
     /// When it cannot be written.
     pub fn write_logs(&self, logs: &Logs) -> Result<(), Failure> {
-        let name = file_name(&logs.title);
+        let name = logs_name(&logs.title);
         let text = serde_json::to_vec(logs).map_err(|error| self.failure(&name, &error.into()))?;
         self.replace(&name, &text).map_err(|error| self.failure(&name, &error))
     }
@@ -77,7 +77,7 @@ impl Directory {
     /// # Errors
     /// A failure that names the file.
     pub fn add_log(&self, title: &Title, log: LogFile) -> Result<(), Failure> {
-        match self.read_logs(&file_name(title)) {
+        match self.read_logs(&logs_name(title)) {
             Some(mut logs) if !logs.files.contains(&log) => {
                 logs.files.push(log);
                 self.write_logs(&logs)
@@ -91,7 +91,7 @@ impl Directory {
     /// # Errors
     /// When it cannot be written.
     pub fn restore_logs(&self, logs: &Logs) -> Result<(), Failure> {
-        match self.read_logs(&file_name(&logs.title)) {
+        match self.read_logs(&logs_name(&logs.title)) {
             Some(_) => Ok(()),
             None => self.write_logs(logs),
         }
@@ -109,10 +109,10 @@ impl Directory {
 
     fn read_logs(&self, name: &str) -> Option<Logs> {
         let logs: Logs = serde_json::from_slice(&self.read_file(name).ok()?).ok()?;
-        (logs.format == FORMAT && file_name(&logs.title) == name).then_some(logs)
+        (logs.format == FORMAT && logs_name(&logs.title) == name).then_some(logs)
     }
 }
 
-fn file_name(title: &Title) -> String {
+pub(super) fn logs_name(title: &Title) -> String {
     format!("{}.logs", hash(title.as_str().as_bytes()))
 }
