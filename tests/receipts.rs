@@ -89,6 +89,20 @@ fn a_stop_names_the_members_that_had_to_be_killed() {
 }
 
 #[test]
+fn a_reload_logs_that_a_worker_was_killed_and_not_that_it_has_left() {
+    world(|world| {
+        world.expect_in_log("");
+        let start = world.start("svc", world.port()).arg("--workers=1").env("WORKER_TERM", "ignore");
+        start.env("EGG_APP_CLOSE_TIMEOUT", "300").run().exits(0);
+        let old = world.workers(world.master("svc"))[0];
+        typed(world, &["reload", "--drain-timeout=300"]).run().exits(0).says("1 was killed: worker 1 (pid ");
+        world.log_says(&format!("app_worker#1:{old} was killed"));
+        assert!(!world.log().contains(&format!("app_worker#1:{old} has left")), "{}", world.log());
+        world.stop("svc");
+    });
+}
+
+#[test]
 fn a_scale_and_a_restart_say_how_members_left() {
     world(|world| {
         world.expect_in_log("");

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use nix::errno::Errno;
 
+use crate::control::Left;
 use crate::ipc::outbound::Frame;
 use crate::lifecycle::{MemberId, Role};
 use crate::sys::pidfd::Pidfd;
@@ -28,8 +29,8 @@ pub struct Member {
     pub suicide: bool,
     /// Requests and other connections that it said would be cut if it ended now.
     pub in_flight: Option<(u32, u32)>,
-    /// It has ended, after its time for what was in flight.
-    pub left_at_limit: bool,
+    /// How it left, once it has.
+    pub left: Option<Left>,
     /// Its channel; `None` once it has closed.
     pub channel: Option<Channel>,
     /// When it was spawned, in monotonic milliseconds.

@@ -104,7 +104,7 @@ impl Master {
             preload,
             suicide: false,
             in_flight: None,
-            left_at_limit: false,
+            left: None,
             channel,
             spawned_ms,
             inspect_port,

@@ -30,7 +30,7 @@ impl Master {
 
     fn enter(&mut self, id: MemberId, left: Left) {
         let Some(member) = self.carried.members.get_mut(id) else { return };
-        member.left_at_limit = left == Left::AtLimit;
+        member.left = Some(left);
         let (requests, connections) = member.in_flight.unzip();
         let some = |count: Option<u32>| count.filter(|count| *count > 0);
         self.control.departed.push(Departure {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::control::Left;
 use crate::ipc::report::Failed;
 use crate::lifecycle::{CancelledBy, Death, Lifecycle, MemberId, Notice, Outcome, ReloadHow, Role, StartFailure};
 use crate::options::Options;
@@ -213,9 +214,13 @@ pub fn notice(notice: &Notice, members: &Members, options: &Options) -> (Level, 
 fn left(id: MemberId, members: &Members) -> (Level, String) {
     let Some(member) = members.get(id) else { return (Level::Info, "a member has left".to_owned()) };
     let (requests, connections) = member.in_flight.unwrap_or_default();
-    let limit = if member.left_at_limit { " at its limit" } else { "" };
+    let how = match member.left {
+        Some(Left::Killed) => "was killed",
+        Some(Left::AtLimit) => "has left at its limit",
+        Some(Left::ByItself | Left::Died) | None => "has left",
+    };
     let cut = control::cut(requests, connections).map(|cut| format!(", with {cut}")).unwrap_or_default();
-    (Level::Info, format!("{} has left{limit}{cut}", in_log(member)))
+    (Level::Info, format!("{} {how}{cut}", in_log(member)))
 }
 
 /// What a worker has done that is given no gate to wait at.
