@@ -60,13 +60,6 @@ pub fn hanging(world: &World) -> u32 {
     third["pid"].as_u64().unwrap().try_into().unwrap()
 }
 
-/// How many sockets a process has open.
-fn sockets(pid: u32) -> usize {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
-    let is_socket = |link: std::path::PathBuf| link.to_string_lossy().starts_with("socket:");
-    open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(is_socket)).count()
-}
-
 #[test]
 fn other_commands_during_a_reload_are_told_what_is_under_way_and_change_nothing() {
     world(|world| {
@@ -101,10 +94,10 @@ fn other_commands_during_a_scale_are_told_what_is_under_way_and_the_same_one_joi
             .says("the number of workers is being changed")
             .does_not_say("eggctl wait");
         typed(world, &["scale", "4"]).run().fails(1).says("the number of workers is being changed");
-        let before = sockets(master);
+        let before = processes::sockets(master);
         let mut second = typed(world, &["scale", "3"]).spawn();
         // Its request is read before that of the next command is.
-        eventually("the second is connected", || sockets(master) > before);
+        eventually("the second is connected", || processes::sockets(master) > before);
         let waiting = typed(world, &["wait", "--for=ready", "--timeout=500"]).run();
         assert!(matches!(waiting.status.code(), Some(0 | 1)), "{}", waiting.text());
         assert!(!second.has_ended());

@@ -171,8 +171,11 @@ fn a_start_that_is_killed_while_it_is_waited_for_ends_the_wait_with_1() {
         world.expect_in_log("[master]");
         let hangs = world.start("svc", world.port()).env("WORKER", "hang").spawn();
         eventually("a worker boots", || world.boots("worker") > 0);
+        let master = world.master("svc");
+        let before = processes::sockets(master);
         let waits = wait(world).spawn();
-        processes::signal(world.master("svc"), Signal::SIGKILL);
+        eventually("the wait has found the start", || processes::sockets(master) > before);
+        processes::signal(master, Signal::SIGKILL);
         hangs.finish().fails(1);
         waits.finish().fails(1);
     });

@@ -55,6 +55,13 @@ pub fn alive(pid: u32) -> bool {
     Process::read(pid).is_some_and(|process| process.state != 'Z')
 }
 
+/// How many sockets a process has open.
+pub fn sockets(pid: u32) -> usize {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let is_socket = |link: std::path::PathBuf| link.to_string_lossy().starts_with("socket:");
+    open.filter(|entry| std::fs::read_link(entry.path()).is_ok_and(is_socket)).count()
+}
+
 /// Sends a signal; fails when there is nobody.
 #[track_caller]
 pub fn signal(pid: u32, signal: Signal) {
