@@ -61,6 +61,34 @@ fn they_do_so_whatever_the_dispatch_policy_is() {
     world(|world| clients_keep_their_workers_through_the_death_of_another(world, &["--dispatch=shared"]));
 }
 
+/// Worker 2 opens another port, long after all have settled where they serve.
+const WITH_AN_ADMINS_PORT: &str = r"
+const http = require('http'), cluster = require('cluster');
+const answer = (_, response) => response.end(String(process.pid));
+http.createServer(answer).listen(+process.env.SERVICE, () => {
+  if (cluster.worker.id !== 2) return;
+  setTimeout(() => http.createServer(answer).listen(+process.env.ADMIN, () => console.log('admin listens')), 6000);
+});
+";
+
+#[test]
+fn an_address_that_one_worker_alone_opens_is_served_by_it() {
+    world(|world| {
+        world.expect_in_log("");
+        let (port, admin) = (world.port(), world.port());
+        let directory = world.directory("admin", &[("server.js", WITH_AN_ADMINS_PORT)]);
+        let start = world.eggctl(&["start", "--daemon", "--title=svc", "--sticky", "--workers=3", "server.js"]);
+        start.cwd(&directory).env("SERVICE", port.to_string()).env("ADMIN", admin.to_string()).run().exits(0);
+        world.log_says("admin listens");
+        let workers = world.workers(world.master("svc"));
+        for client in clients() {
+            let pid = http::try_get_from(client, admin, "/").unwrap().body.parse().unwrap();
+            assert!(workers.contains(&pid));
+        }
+        world.stop("svc");
+    });
+}
+
 #[test]
 fn without_the_preload_they_do_so_too() {
     world(|world| clients_keep_their_workers_through_the_death_of_another(world, &["--no-preload"]));

@@ -100,11 +100,8 @@ impl Listens {
         }
     }
 
-    /// True when it was open.
-    pub fn close(&mut self, address: Address) -> bool {
-        let before = self.open.len();
+    pub fn close(&mut self, address: Address) {
         self.open.retain(|open| open.listen.address != address);
-        self.open.len() < before
     }
 
     pub fn has(&self, address: Address) -> bool {

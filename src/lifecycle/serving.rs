@@ -38,6 +38,7 @@ impl Lifecycle {
     /// A member has begun to listen.
     pub(super) fn listens(&mut self, id: MemberId, listen: Listen, now: Millis, actions: &mut Vec<Action>) {
         let Some(known) = self.known_place(id) else { return };
+        self.catch_up(id, now);
         let Some(member) = self.member_mut(id) else { return };
         member.listens.open(listen, now);
         match member.state {
@@ -66,10 +67,12 @@ impl Lifecycle {
 
     /// A member has closed its server at this address.
     pub(super) fn closes(&mut self, id: MemberId, address: Address, now: Millis) {
-        let Some(member) = self.member_mut(id) else { return };
-        if !member.listens.close(address) {
+        if !self.member(id).is_some_and(|member| member.listens.has(address)) {
             return;
         }
+        self.catch_up(id, now);
+        let Some(member) = self.member_mut(id) else { return };
+        member.listens.close(address);
         match member.state {
             State::Ready if member.serves_at(address) => {
                 member.state = State::Away { until: now.saturating_add(PATIENCE_MS) };
@@ -204,13 +207,23 @@ impl Lifecycle {
         }
     }
 
-    /// Has it opened anything, or was anything expected of it? Else no time has to pass for it.
+    /// Is something expected of this member that it does not have open? Else no socket depends on its settling, and an idle
+    /// master does not wake for it: [`Self::catch_up`] makes up for it.
     pub(super) fn settling_matters(&self, member: &Member) -> bool {
-        if !member.listens.is_empty() {
-            return true;
-        }
         let seat = self.slots.iter().find(|slot| slot.member().is_some_and(|seated| seated.id == member.id));
-        seat.is_some_and(|slot| !slot.expects.is_empty())
+        seat.is_some_and(|slot| slot.expects.iter().any(|address| !member.listens.has(*address)))
+    }
+
+    /// Before this member opens or closes something: has it settled meanwhile, without a wake-up?
+    fn catch_up(&mut self, id: MemberId, now: Millis) {
+        let is_settled = |member: &&Member| {
+            member.listens.settles_at().is_some_and(|at| at <= now) && !self.settling_matters(member)
+        };
+        if self.member(id).filter(is_settled).is_some()
+            && let Some(member) = self.member_mut(id)
+        {
+            member.listens.settled = true;
+        }
     }
 
     /// Sockets may have lost their last worker: those that are not kept are closed.

@@ -11,16 +11,21 @@ use crate::master::channel::Handle;
 
 use super::sticky::chosen;
 
+/// How long after the last worker that came the others are waited for, before the clients are divided among those that are
+/// there: an address may be one worker's alone.
+const OTHERS_MS: u64 = 5_000;
 /// How many connections may wait for one worker.
 const MOST_WAITING: usize = 1024;
 
 /// Which worker has which clients.
 #[derive(Debug)]
 pub struct ByClient {
-    /// How many slots there are. Before each has been served once, or all are ready, no connection is handed over: the first
-    /// clients would all be moved.
+    /// How many slots there are. Before each has been served once, no connection is handed over: the first clients would all be
+    /// moved.
     slots: usize,
     begun: bool,
+    /// When it begins without the slots that are not served.
+    begins_at: Option<u64>,
     /// The workers of each slot. The last one has its clients; one before it has them back when the last one leaves first.
     serving: BTreeMap<u32, Vec<MemberId>>,
     /// Connections that wait for their worker, by slot.
@@ -31,18 +36,33 @@ impl ByClient {
     /// No worker serves yet.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        ByClient { slots: slots as usize, begun: false, serving: BTreeMap::new(), waiting: BTreeMap::new() }
+        ByClient {
+            slots: slots as usize,
+            begun: false,
+            begins_at: None,
+            serving: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// A worker listens: its slot's clients are its from now on.
-    pub fn join(&mut self, slot: u32, member: MemberId) {
+    pub fn join(&mut self, slot: u32, member: MemberId, now: u64) {
         self.serving.entry(slot).or_default().push(member);
         self.begun |= self.serving.len() >= self.slots;
+        self.begins_at = (!self.begun).then_some(now.saturating_add(OTHERS_MS));
     }
 
-    /// Not more workers than these will listen.
-    pub fn begin(&mut self) {
-        self.begun = true;
+    /// When [`Self::wake`] is to be called.
+    #[must_use]
+    pub fn begins_at(&self) -> Option<u64> {
+        self.begins_at
+    }
+
+    /// Begins, if the other workers have been waited for long enough. True when it has.
+    pub fn wake(&mut self, now: u64) -> bool {
+        let begins = self.begins_at.take_if(|at| *at <= now).is_some();
+        self.begun |= begins;
+        begins
     }
 
     /// Has it begun?
@@ -123,8 +143,8 @@ mod tests {
         let (old, new, client) = (MemberId(1), MemberId(2), IpAddr::from([10, 0, 0, 1]));
         let mut clients = ByClient::new(1);
         assert_eq!(clients.worker_of(client), None);
-        clients.join(0, old);
-        clients.join(0, new);
+        clients.join(0, old, 0);
+        clients.join(0, new, 0);
         assert_eq!(clients.worker_of(client), Some((0, new)));
         assert!(clients.wait(0, connection()));
         assert_eq!(clients.leave(new).len(), 1);
@@ -138,8 +158,8 @@ mod tests {
     #[test]
     fn an_old_worker_that_leaves_after_its_successor_came_takes_no_connection_along() {
         let mut clients = ByClient::new(1);
-        clients.join(0, MemberId(1));
-        clients.join(0, MemberId(2));
+        clients.join(0, MemberId(1), 0);
+        clients.join(0, MemberId(2), 0);
         clients.wait(0, connection());
         assert!(clients.leave(MemberId(1)).is_empty());
         assert!(clients.has_waiting(0));
@@ -147,16 +167,21 @@ mod tests {
     }
 
     #[test]
-    fn it_begins_when_every_slot_is_served_or_when_all_are_ready_and_a_worker_has_a_bounded_queue() {
+    fn it_begins_when_every_slot_is_served_or_5_s_after_the_last_worker_that_came_and_a_worker_has_a_bounded_queue() {
         let mut clients = ByClient::new(2);
-        clients.join(0, MemberId(1));
-        clients.join(0, MemberId(2));
+        clients.join(0, MemberId(1), 0);
+        clients.join(0, MemberId(2), 0);
         assert!(!clients.has_begun());
-        clients.join(1, MemberId(3));
+        clients.join(1, MemberId(3), 0);
         assert!(clients.has_begun());
-        let mut clients = ByClient::new(2);
-        clients.begin();
-        assert!(clients.has_begun());
+        assert_eq!(clients.begins_at(), None);
+        let mut clients = ByClient::new(3);
+        clients.join(0, MemberId(1), 100);
+        clients.join(1, MemberId(2), 3_000);
+        assert_eq!(clients.begins_at(), Some(8_000));
+        assert!(!clients.wake(7_999) && !clients.has_begun());
+        assert!(clients.wake(8_000) && clients.has_begun());
+        assert_eq!(clients.begins_at(), None);
         let one = connection();
         assert_eq!((0..2000).filter(|_| clients.wait(0, Rc::clone(&one))).count(), MOST_WAITING);
         assert_eq!(clients.drain().len(), MOST_WAITING);

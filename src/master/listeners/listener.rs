@@ -23,7 +23,7 @@ impl Listener {
     }
 
     /// One more worker: it is answered, with the socket where it is to have it.
-    pub fn admit(&mut self, member: MemberId, seq: u64, query: &QueryServer<'_>, members: &mut Members) {
+    pub fn admit(&mut self, member: MemberId, seq: u64, query: &QueryServer<'_>, members: &mut Members, now: u64) {
         if self.data.is_none() {
             self.data = query.data.map(ToOwned::to_owned);
         }
@@ -31,7 +31,7 @@ impl Listener {
         match &mut self.dispatch {
             Dispatch::RoundRobin(hand_over) => {
                 members.push(member, outbound::round_robin_reply(seq, query.seq, key, data, self.name.as_ref()));
-                hand_over.join(members.slot(member), member);
+                hand_over.join(members.slot(member), member, now);
             }
             Dispatch::Shared(socket) => {
                 let frame = outbound::shared_reply(seq, query.seq, key, data, self.is_datagram);

@@ -161,7 +161,7 @@ impl Listeners {
             }
         };
         if let Some(listener) = self.table.get_mut(&number) {
-            listener.admit(member, seq, query, members);
+            listener.admit(member, seq, query, members, now);
         }
         self.dispatch(number, members, poll, now)
     }
@@ -278,9 +278,6 @@ impl Listeners {
         let is_needed = |one: &Listener| one.is_own() || one.is_served() || one.address.is_some_and(&is_kept);
         for number in self.numbers() {
             let Some(listener) = self.table.get_mut(&number) else { continue };
-            if let Dispatch::RoundRobin(hand_over) = &mut listener.dispatch {
-                hand_over.all_are_there(poll);
-            }
             if !is_needed(listener) {
                 listener.close(poll);
                 self.forget_if_done(number);

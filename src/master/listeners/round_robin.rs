@@ -72,18 +72,10 @@ impl RoundRobin {
         RoundRobin { clients: Some(ByClient::new(slots)), ..RoundRobin::new(key, door) }
     }
 
-    /// All workers are there: not more than these will listen here.
-    pub fn all_are_there(&mut self, poll: &Poll) {
-        if let Some(clients) = self.clients.as_mut().filter(|clients| !clients.has_begun()) {
-            clients.begin();
-            self.entrance.watch(Interest::Read, poll);
-        }
-    }
-
     /// A worker may get connections from now on.
-    pub fn join(&mut self, slot: Option<u32>, member: MemberId) {
+    pub fn join(&mut self, slot: Option<u32>, member: MemberId, now: u64) {
         if let (Some(clients), Some(slot)) = (&mut self.clients, slot) {
-            clients.join(slot, member);
+            clients.join(slot, member, now);
         }
         self.members.push(member);
         self.free.push_back(member);
@@ -267,12 +259,14 @@ impl RoundRobin {
     /// When something here wants to go on by itself.
     #[must_use]
     pub fn next_timeout(&self) -> Option<u64> {
-        self.resting.iter().map(|(_, until)| *until).chain(self.entrance.paused_until()).min()
+        let begins_at = self.clients.as_ref().and_then(ByClient::begins_at);
+        self.resting.iter().map(|(_, until)| *until).chain(self.entrance.paused_until()).chain(begins_at).min()
     }
 
     /// Ends the pauses that are over. True when there may be something to do.
     pub fn wake(&mut self, now: u64) -> bool {
         let mut woke = self.entrance.wake(now);
+        woke |= self.clients.as_mut().is_some_and(|clients| clients.wake(now));
         while let Some(place) = self.resting.iter().position(|(_, until)| *until <= now) {
             let (member, _) = self.resting.swap_remove(place);
             self.free.push_back(member);

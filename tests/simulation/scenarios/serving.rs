@@ -63,6 +63,22 @@ impl Stage {
     }
 }
 
+#[test]
+fn once_all_workers_serve_an_idle_master_does_not_wake() {
+    let both = [at(S, Worth::Service), at(M, Worth::Beside)];
+    for addresses in [&both[..1], &both] {
+        let stage = Stage::serving(policy(false, 2), addresses);
+        assert_eq!(stage.lifecycle.next_timeout(), None);
+    }
+    let mut stage = Stage::begun(policy(false, 1));
+    stage.listens(1, both[0]);
+    assert_eq!(stage.lifecycle.next_timeout(), None, "not even once, to note that it has settled");
+    stage.passes(6_000);
+    stage.listens(1, both[1]);
+    stage.dies(1, super::SIGKILL);
+    assert!(stage.lifecycle.keeps(S) && !stage.lifecycle.keeps(M), "it had opened that too late to be expected again");
+}
+
 fn service() -> [Listen; 1] {
     [at(S, Worth::Service)]
 }
@@ -88,7 +104,7 @@ fn a_worker_that_stays_away_is_replaced_after_a_second_and_has_the_drain_timeout
     assert!(stage.lifecycle.keeps(S), "a refork for it is due");
     stage.listens(3, service()[0]);
     assert!(stage.lifecycle.is_ready(nth(3)));
-    assert_eq!(stage.pass(29_999), [GiveBack]);
+    assert_eq!(stage.pass(29_999), NOTHING);
     assert_eq!(stage.pass(1), [Terminate(nth(2))]);
 }
 
@@ -162,7 +178,6 @@ fn a_worker_that_closes_its_server_before_all_are_ready_ends_the_start() {
 fn what_a_worker_opens_besides_is_kept_for_its_successor_unless_it_closes_it_itself() {
     let both = [at(S, Worth::Service), at(M, Worth::Beside)];
     let mut stage = Stage::serving(policy(false, 1), &both);
-    assert!(!stage.lifecycle.keeps(M), "the last one out closes it");
     stage.closes(1, S);
     assert!(stage.lifecycle.keeps(M), "it is leaving");
     stage.pass(1_000);
