@@ -47,6 +47,7 @@ use crate::options::Options;
 use crate::shortage::Shortages;
 use crate::state::{COOKIE, Directory, Record, TitleLock};
 use crate::sys::clock;
+use crate::sys::code::Code;
 use crate::sys::proc::{self, Reader};
 use crate::sys::reap::Ended;
 use crate::sys::signals::Signals;
@@ -122,6 +123,10 @@ struct Master {
     reap_at: Option<u64>,
     /// Since when the kernel has refused to wait.
     blind_since: Option<u64>,
+    /// Where this program's code is mapped.
+    code: Option<Code>,
+    /// Has a member been spawned since the code was last given back?
+    has_spawned: bool,
 }
 
 /// How much is still read from the channel of a member that has ended: more than the kernel can hold for it, and bounded
@@ -139,6 +144,9 @@ impl Master {
                 return self.leave(code);
             }
             let timeout = self.next_timeout().map(|at| at.saturating_sub(clock::monotonic_ms()));
+            if timeout.is_none() {
+                self.rest();
+            }
             match self.poll.wait(timeout, &mut ready) {
                 Ok(()) => self.blind_since = None,
                 Err(error) => self.look_at_everything(&error, &mut ready),
@@ -147,6 +155,15 @@ impl Master {
                 self.take(source);
             }
             self.take_timeouts();
+        }
+    }
+
+    /// Nothing is due. What has last been spawned is there, and most of the code that this took is not needed for long.
+    fn rest(&mut self) {
+        if std::mem::take(&mut self.has_spawned)
+            && let Some(code) = self.code
+        {
+            code.give_back();
         }
     }
 

@@ -60,6 +60,7 @@ impl Master {
 
     /// Spawns a member; the lifecycle is told in the same turn how that went.
     fn spawn(&mut self, id: MemberId, role: Role) {
+        self.has_spawned = true;
         let event = match self.try_spawn(id, role) {
             Ok(()) => Event::Spawned(id),
             Err(error) => {

@@ -10,6 +10,7 @@ use crate::lifecycle::{Lifecycle, Policy};
 use crate::options::{LogLevel, Options};
 use crate::shortage::Shortages;
 use crate::state::{Directory, Record};
+use crate::sys::code::Code;
 use crate::sys::crossing::Crossing;
 use crate::sys::inherited::Inherited;
 use crate::sys::signals::{self, Signals};
@@ -123,6 +124,8 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         buffer: vec![0; BUFFER],
         reap_at: None,
         blind_since: None,
+        code: Code::of_self(),
+        has_spawned: false,
     })
 }
 

@@ -3,6 +3,7 @@
 //! Each file wraps one thing of the kernel in a type that cannot leak or be misused; no decision is made here.
 
 pub mod clock;
+pub mod code;
 pub mod cpus;
 pub mod crossing;
 pub mod descriptors;
