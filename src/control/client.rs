@@ -25,12 +25,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Asks; the answers are then read until `deadline`.
+    /// Asks; the answers are then read until `deadline`. A master that closes in this moment takes no request: what it has
+    /// said is still there to be read, then its end.
     ///
     /// # Errors
     /// The kernel's.
     pub fn ask(mut stream: UnixStream, request: Request, deadline: Option<Instant>) -> io::Result<Self> {
-        stream.write_all(&request_line(request))?;
+        stream.write_all(&request_line(request)).or_else(|error| match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ok(()),
+            _ => Err(error),
+        })?;
         Ok(Connection { stream, lines: Lines::default(), read: VecDeque::new(), deadline, interrupt: None })
     }
 
@@ -100,4 +104,25 @@ impl Connection {
 pub fn last_answer(text: &[u8]) -> Option<Answer> {
     let (whole, _) = text.split_at(text.iter().rposition(|byte| *byte == b'\n')?);
     serde_json::from_slice(whole.rsplit(|byte| *byte == b'\n').next()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::{Receipt, Until};
+
+    #[test]
+    fn a_master_that_has_closed_already_has_gone_and_what_it_said_before_is_read() {
+        let receipt = Receipt { what: "ready".to_owned(), ..Receipt::default() };
+        for said in [None, Some(Answer::Done(receipt))] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            if let Some(said) = &said {
+                theirs.write_all((serde_json::to_string(said).unwrap() + "\n").as_bytes()).unwrap();
+            }
+            drop(theirs);
+            let mut connection = Connection::ask(ours, Request::Wait(Until::Ready), None).unwrap();
+            assert_eq!(connection.next_answer().unwrap(), said);
+            assert_eq!(connection.next_answer().unwrap_or(None), None);
+        }
+    }
 }
