@@ -311,7 +311,7 @@ fn wait_says_who_is_not_ready_in_time() {
         let start = world.start("svc", world.port()).env("WORKER", "hang").env("WORKER_BOOTS", "2").spawn();
         eventually("one serves, one hangs", || world.boots("worker") == 2 && world.events_of("listening").len() == 1);
         let outcome = world.eggctl(&["wait", "--title=svc", "--timeout=1500"]).run();
-        outcome.fails(1).says("not ready within 1.5 s: worker ").says("workers ready 1/2");
+        outcome.fails(1).says("not ready within 1.5 s: workers ready 1/2, not yet: worker ");
         world.stop("svc");
         start.finish();
     });

@@ -370,7 +370,7 @@ fn a_reader_that_goes_ends_it_quietly_and_a_full_disk_does_not() {
         let outcome = world.program(&["sh", "-c", &script]).run();
         assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("a line of ", "exit 0\n"));
         let script = format!("{EGGCTL} logs --title=svc > /dev/full");
-        world.program(&["sh", "-c", &script]).run().fails(1).says("No space left");
+        world.program(&["sh", "-c", &script]).run().fails(1).says("no space left");
     });
 }
 

@@ -246,7 +246,7 @@ fn descriptors(pid: u32) -> Vec<String> {
 #[test]
 fn on_a_terminal_the_wait_shows_how_far_it_is() {
     world(|world| {
-        let (status, shown) = world.start("svc", world.port()).run_on_terminal();
+        let (status, shown) = world.start("svc", world.port()).env("TERM", "xterm").run_on_terminal();
         assert!(status.success(), "{shown}");
         assert!(shown.contains("workers 0/2") && shown.contains("agent"), "{shown:?}");
         assert!(!shown.contains("Wait Start"), "{shown:?}");

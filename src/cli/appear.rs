@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::choice::{Here, shown};
+use super::object::Object;
+use super::progress::Progress;
 use super::running::{self, Running};
 use super::user;
 use crate::control::{Receipt, Request, Until};
@@ -14,6 +16,9 @@ use crate::state::{Directory, RecordPhase};
 
 /// How often it is looked at without a change in the state directory: locks change without one.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// What is said while nothing of it is there.
+const NOT_STARTED: &str = "it is not started";
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +42,7 @@ enum Seen {
 ///
 /// # Errors
 /// It is not there in time (exit 3), is not ready in time, or its start fails (exit 1).
-pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receipt), Failure> {
+pub fn ready(title: Option<&Title>, patience: Patience, object: &mut Object) -> Result<(Running, Receipt), Failure> {
     let Patience { timeout_ms, appear_ms } = patience;
     let began = Instant::now();
     let deadline = began + Duration::from_millis(timeout_ms);
@@ -52,6 +57,8 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
     let changes = directory.map(|directory| directory.watch()).transpose();
     let changes = changes.map_err(|error| Failure::new(Exit::Failed, "cannot wait").because(error))?;
     let mut has_begun = false;
+    let name = wanted.as_ref().map_or_else(|| "an application".to_owned(), |title| shown(title.as_str()));
+    let progress = Progress::new("waiting for", name, NOT_STARTED);
     loop {
         // One moment for both: the last look is the one that takes any application.
         let is_last = Instant::now() >= appears_until;
@@ -62,23 +69,23 @@ pub fn ready(title: Option<&Title>, patience: Patience) -> Result<(Title, Receip
                 has_begun |= running.record.phase == RecordPhase::Starting;
                 let request = Request::Wait(Until::Ready);
                 let answer = match (running.listens(), timeout_ms) {
-                    (true, 0) => Some(running.ask_once(request, &late)),
-                    (true, _) => Some(running.ask(request, Some(deadline), &late)),
+                    (true, 0) => Some(running.ask_once(request, &late, object)),
+                    (true, _) => Some(running.ask(request, Some(deadline), &late, (&progress, &mut *object))),
                     (false, _) => None,
                 };
                 match answer {
-                    Some(Ok(receipt)) => return Ok((running.title.clone(), receipt)),
+                    Some(Ok(receipt)) => return Ok((*running, receipt)),
                     Some(Err(failure)) if failure.exit != Exit::NotRunning => return Err(failure),
                     Some(Err(_)) if has_begun => return Err(start_failed(&running.title)),
                     // It is being stopped, and another may be started after it.
                     Some(Err(_)) | None => {}
                 }
             }
-            Seen::Between => {}
+            Seen::Between => progress.stage("a start or stop is under way"),
             Seen::Nothing(failure) => match &wanted {
                 Some(wanted) if has_begun => return Err(start_failed(wanted)),
                 _ if is_last => return Err(absent(failure, appear_ms.min(timeout_ms))),
-                _ => {}
+                _ => progress.stage(NOT_STARTED),
             },
         }
         if is_there && Instant::now() >= deadline {

@@ -20,6 +20,8 @@ const SPARE_MS: u64 = 2_000;
 const LEFT_BEHIND_GRACE_MS: u64 = 1_000;
 /// How long the kernel may take to end what was killed, in milliseconds.
 const AFTER_KILL_MS: u64 = 5_000;
+/// How often it is told how many are left, in milliseconds.
+const TELL_EACH_MS: u64 = 250;
 /// How long to go after what is left in all, in milliseconds: something may fork faster than it is killed.
 const CLEARING_MS: u64 = 10_000;
 
@@ -150,13 +152,20 @@ impl Ending {
         Ok(())
     }
 
-    /// Waits for the masters; KILL at the deadline.
+    /// Waits for the masters, and tells how many processes are left of how many; KILL at the deadline.
     ///
     /// # Errors
     /// When the kernel refuses to poll.
-    pub fn await_masters(&mut self) -> io::Result<()> {
+    pub fn await_masters(&mut self, mut tell: impl FnMut(usize, usize)) -> io::Result<()> {
         let denied = &self.receipt.denied;
         let waited_for = || self.masters.iter().filter(|master| !denied.contains(&master.pid));
+        let all = || self.masters.iter().chain(&self.tree);
+        let mut have_ended = false;
+        while !have_ended && monotonic_ms() < self.deadline_ms {
+            tell(all().filter(|held| !held.process.has_ended()).count(), all().count());
+            let next_ms = self.deadline_ms.min(monotonic_ms() + TELL_EACH_MS);
+            have_ended = pidfd::wait_all(waited_for().map(|master| &master.process), next_ms)?;
+        }
         if !pidfd::wait_all(waited_for().map(|master| &master.process), self.deadline_ms)? {
             for master in waited_for().filter(|master| !master.process.has_ended()) {
                 master.signal(SIGKILL);
@@ -289,7 +298,7 @@ mod tests {
 
     fn end(application: &Application, timeout_ms: Option<u64>) -> Receipt {
         let mut ending = Ending::begin(application, timeout_ms).unwrap();
-        ending.await_masters().unwrap();
+        ending.await_masters(|_, _| {}).unwrap();
         ending.finish().unwrap()
     }
 

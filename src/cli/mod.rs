@@ -9,6 +9,8 @@ mod last_receipt;
 pub mod logs;
 mod masters;
 mod node_line;
+mod object;
+mod progress;
 mod reload;
 mod restart;
 mod running;
@@ -26,6 +28,8 @@ use crate::options::flags::{self, Command, NoCommand};
 use crate::sys::crossing::Crossing;
 use crate::sys::{descriptors, output, signals};
 
+use object::Object;
+
 /// Runs the command that was typed, or the master when this program was started by itself.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -35,33 +39,44 @@ pub fn run() -> ExitCode {
     match prepare() {
         Ok(Some(crossing)) => return crate::master::run(crossing),
         Ok(None) => {}
-        Err(error) => return tell(&error),
+        Err(error) => return Object::of_typed(std::env::args_os()).end(Err(error)),
     }
     if let Some(typed) = start_cluster::typed() {
         return match start_cluster::run(&typed) {
             Ok(exit) => ExitCode::from(exit as u8),
-            Err(error) => tell(&error),
+            Err(error) => ExitCode::from(tell(&error) as u8),
         };
     }
+    let mut object = Object::of_typed(std::env::args_os());
     let result = match flags::parse(std::env::args_os()) {
-        Ok(cli) => match cli.command {
-            Command::Start(flags) => start::run(&flags),
-            Command::Stop(flags) => stop::run(&flags),
-            Command::Restart(flags) => restart::run(&flags).map(|never| match never {}),
-            Command::Reload(flags) => reload::run(&flags),
-            Command::Scale(flags) => reload::scale(&flags),
-            Command::Wait(flags) => wait::run(&flags),
-            Command::Logs(flags) => logs::run(&flags),
-        },
+        Ok(cli) => run_command(cli.command, &mut object),
         Err(NoCommand::Asked(text)) => {
-            output::say(text.trim_end());
-            Ok(Exit::Done)
+            object.want(false);
+            delivered(text.trim_end())
         }
         Err(NoCommand::Wrong(failure)) => Err(failure.into()),
     };
-    match result {
-        Ok(exit) => ExitCode::from(exit as u8),
-        Err(error) => tell(&error),
+    object.end(result)
+}
+
+fn run_command(command: Command, object: &mut Object) -> anyhow::Result<Exit> {
+    object.want(match &command {
+        Command::Start(flags) => flags.json,
+        Command::Stop(flags) => flags.json,
+        Command::Restart(flags) => flags.start.json,
+        Command::Reload(flags) => flags.json,
+        Command::Scale(flags) => flags.json,
+        Command::Wait(flags) => flags.json,
+        Command::Logs(_) => false,
+    });
+    match command {
+        Command::Start(flags) => start::run(&flags, object),
+        Command::Stop(flags) => stop::run(&flags, object),
+        Command::Restart(flags) => restart::run(&flags, object).map(|never| match never {}),
+        Command::Reload(flags) => reload::run(&flags, object),
+        Command::Scale(flags) => reload::scale(&flags, object),
+        Command::Wait(flags) => wait::run(&flags, object),
+        Command::Logs(flags) => logs::run(&flags),
     }
 }
 
@@ -74,8 +89,14 @@ fn prepare() -> anyhow::Result<Option<Crossing>> {
     Ok(crossing)
 }
 
+/// Prints what was asked for: a stdout that does not take it is a failure.
+fn delivered(text: impl std::fmt::Display) -> anyhow::Result<Exit> {
+    output::deliver_line(text).map_err(|error| Failure::unwritten(&error))?;
+    Ok(Exit::Done)
+}
+
 /// `error: what: why`, then what belongs beside it, then `hint: …` on its own line; the exit code of the failure.
-fn tell(error: &anyhow::Error) -> ExitCode {
+fn tell(error: &anyhow::Error) -> Exit {
     let failure = error.downcast_ref::<Failure>();
     output::complain(format_args!("error: {error:#}"));
     if let Some(lines) = failure.and_then(|failure| failure.beside.as_ref()) {
@@ -84,6 +105,5 @@ fn tell(error: &anyhow::Error) -> ExitCode {
     if let Some(hint) = failure.and_then(|failure| failure.hint.as_ref()) {
         output::complain(format_args!("hint: {hint}"));
     }
-    let exit = failure.map_or(Exit::Failed, |failure| failure.exit);
-    ExitCode::from(exit as u8)
+    failure.map_or(Exit::Failed, |failure| failure.exit)
 }

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::choice::shown;
+use super::object::Object;
+use super::progress::Progress;
 use super::running::{self, Running};
 use super::{start, tail, user};
 use crate::control::{Operation, Reload, Request, Scale};
@@ -15,48 +18,52 @@ use crate::state::Stream;
 ///
 /// # Errors
 /// A [`crate::error::Failure`]: what was typed or configured is wrong, nothing runs, or the new members did not come up.
-pub fn run(flags: &ReloadFlags) -> anyhow::Result<Exit> {
+pub fn run(flags: &ReloadFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.whom.user.as_deref())?;
     let (batch, title) = (flags.checked_batch()?, flags.whom.checked_title()?);
+    title.iter().for_each(|title| object.fact("title", title));
     let (boot_timeout_ms, drain_timeout_ms) = (flags.checked_boot_timeout_ms()?, flags.checked_drain_timeout_ms()?);
     let running = running::find(title.as_ref())?;
     if flags.cancel {
-        return cancel(&running, Operation::Reload, flags.json);
+        return cancel(&running, Operation::Reload, object);
     }
+    running.is_known_to(object);
     let options = resolved_anew(&running)?.map(Box::new);
     let (rolling, agent, replace) = (flags.rolling, flags.agent, flags.replace);
     let reload = Reload { rolling, batch, agent, replace, boot_timeout_ms, drain_timeout_ms, options };
-    finish(&running, Request::Reload(reload), "reload", flags.json)
+    finish(&running, Request::Reload(reload), Operation::Reload, object)
 }
 
 /// Runs `scale`.
 ///
 /// # Errors
 /// As above.
-pub fn scale(flags: &ScaleFlags) -> anyhow::Result<Exit> {
+pub fn scale(flags: &ScaleFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.whom.user.as_deref())?;
     let title = flags.whom.checked_title()?;
+    title.iter().for_each(|title| object.fact("title", title));
     if flags.cancel {
-        return cancel(&running::find(title.as_ref())?, Operation::Scale, flags.json);
+        return cancel(&running::find(title.as_ref())?, Operation::Scale, object);
     }
     let scale = match flags.checked_workers()? {
         (None, count) => Scale::To(count),
         (Some('+'), more) => Scale::More(more),
         (Some(_), fewer) => Scale::Fewer(fewer),
     };
-    finish(&running::find(title.as_ref())?, Request::Scale(scale), "scale", flags.json)
+    finish(&running::find(title.as_ref())?, Request::Scale(scale), Operation::Scale, object)
 }
 
-fn cancel(running: &Running, operation: Operation, json: bool) -> anyhow::Result<Exit> {
-    let receipt = running.ask(Request::Cancel(operation), None, "")?;
-    running::print(&running.title, &receipt, json);
+fn cancel(running: &Running, operation: Operation, object: &mut Object) -> anyhow::Result<Exit> {
+    let progress = Progress::new("cancelling", shown(running.title.as_str()), "asking its master");
+    let asked = running.ask(Request::Cancel(operation), None, "", (&progress, object));
+    drop(progress);
+    running::print(running, &asked?, object);
     Ok(Exit::Done)
 }
 
-/// `command` is the name of what was typed: it cancels, too.
-fn finish(running: &Running, request: Request, command: &str, json: bool) -> anyhow::Result<Exit> {
+fn finish(running: &Running, request: Request, operation: Operation, object: &mut Object) -> anyhow::Result<Exit> {
     let logs = Log::all_of(running);
-    let receipt = running.ask_to_operate(request, command).map_err(|failure| {
+    let receipt = running.ask_to_operate(request, operation, object).map_err(|failure| {
         if failure.beside.is_some() || failure.exit != Exit::Failed {
             return failure;
         }
@@ -64,7 +71,7 @@ fn finish(running: &Running, request: Request, command: &str, json: bool) -> any
         if last_words.is_empty() { failure } else { failure.beside(last_words.join("\n")) }
     })?;
     running.keep_logs(receipt.workers.len());
-    running::print(&running.title, &receipt, json);
+    running::print(running, &receipt, object);
     Ok(Exit::Done)
 }
 

@@ -12,28 +12,34 @@ use std::rc::Rc;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::{AccessFlags, faccessat};
+use serde_json::Value;
 
 use super::choice::{Here, shown};
+use super::object::Object;
 use super::running::{self, Running};
 use super::start::{self, log_files};
 use super::{stop, user};
 use crate::error::{Exit, Failure};
 use crate::options::flags::{self, RestartFlags, StopFlags};
-use crate::options::{self, RESTART_VARIABLE, Surroundings, Title};
+use crate::options::{self, RESTART_OBJECT_VARIABLE, RESTART_VARIABLE, Surroundings, Title};
 use crate::state::{self, Again, Directory};
 use crate::sys::crossing;
+
+/// More than this is not handed over to the start, in bytes.
+const LONGEST_HANDED_OVER: usize = 100 * 1024;
 
 /// Runs the command. It ends as the start that it becomes.
 ///
 /// # Errors
 /// A [`Failure`]: nothing runs, what was typed or configured is wrong (then nothing is stopped), it cannot be restarted
 /// from here, or it cannot be stopped.
-pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
+pub fn run(flags: &RestartFlags, object: &mut Object) -> anyhow::Result<Infallible> {
     user::act_for(flags.user.as_deref())?;
     if flags.start.place.is_some() {
         return Err(Failure::usage("restart takes no DIR or SCRIPT").hint("name the application by `--title`").into());
     }
     let title = flags.start.checked_title()?;
+    title.iter().for_each(|title| object.fact("title", title));
     let now: Vec<OsString> = std::env::args_os().skip(2).collect();
     let found = running::find(title.as_ref());
     let is_running = found.is_ok();
@@ -45,9 +51,14 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
         },
         Err(failure) => return Err(failure.into()),
     };
-    let program = again.check()?;
+    object.fact("title", &again.title);
+    let program = again.check(object)?;
     if is_running {
-        stop::stop(&StopFlags { title: Some(again.title.as_str().to_owned()), ..StopFlags::default() })?;
+        let flags = StopFlags { title: Some(again.title.as_str().to_owned()), ..StopFlags::default() };
+        let mut part = Object::of_part();
+        let stopped = stop::stop(&flags, &mut part);
+        object.fact("stopped", part.known().0);
+        stopped?;
     }
     let failed = Command::new(program)
         .arg("start")
@@ -56,10 +67,30 @@ pub fn run(flags: &RestartFlags) -> anyhow::Result<Infallible> {
         .env_clear()
         .envs(again.around.environment)
         .env(RESTART_VARIABLE, format!("{}:{}", user::another(), again.title.as_str()))
+        .envs(object.is_wanted().then(|| (RESTART_OBJECT_VARIABLE, handed_over(object))))
         .exec();
     let failure = Failure::new(Exit::Failed, "the start cannot be run").because(failed);
     let title = shown(again.title.as_str());
     Err(Failure::down_after_restart(&title, &user::flags_of(&title), failure).into())
+}
+
+/// What is known so far, for the start that this process becomes. A variable has at most 128 KiB.
+fn handed_over(object: &Object) -> String {
+    let (facts, took_ms) = object.known();
+    let mut facts = facts.clone();
+    if serde_json::to_string(&facts).is_ok_and(|text| text.len() > LONGEST_HANDED_OVER) {
+        facts.remove("stopped");
+    }
+    serde_json::json!({ "facts": facts, "took_ms": took_ms }).to_string()
+}
+
+/// This process was a restart before it was a start: what it has to say, if it is to be JSON.
+pub fn go_on(object: &mut Object) {
+    let Some(text) = std::env::var(RESTART_OBJECT_VARIABLE).ok() else { return };
+    let Ok(Value::Object(mut before)) = serde_json::from_str(&text) else { return };
+    let Some(Value::Object(facts)) = before.remove("facts") else { return };
+    object.want(true);
+    object.go_on("restart", facts, before.get("took_ms").and_then(Value::as_u64).unwrap_or(0));
 }
 
 /// The application that an earlier restart has left down: of this title, else of the current directory, else the only one.
@@ -117,7 +148,7 @@ impl Plan {
     }
 
     /// Would it start? Asked before anything is stopped. The program that starts it.
-    fn check(&self) -> anyhow::Result<PathBuf> {
+    fn check(&self, object: &Object) -> anyhow::Result<PathBuf> {
         let (name, cwd) = (shown(self.title.as_str()), &self.around.cwd);
         enterable(cwd).map_err(|why| Failure::cannot_restart_in(&name, cwd, &why))?;
         let program = crossing::own_program()?;
@@ -125,7 +156,11 @@ impl Plan {
             let why = why.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
             Failure::not_restarted(&name, Failure::cannot_run_itself(&program, why))
         })?;
-        log_files::check(&options::resolve(&flags::parse_start(&self.arguments)?, &self.around)?)?;
+        let options = options::resolve(&flags::parse_start(&self.arguments)?, &self.around)?;
+        if object.is_wanted() && !options.daemon {
+            return Err(Failure::json_in_the_foreground().into());
+        }
+        log_files::check(&options)?;
         let command = state::Command { arguments: self.arguments.clone(), cwd: cwd.clone().into() };
         let again = Again::new(self.title.clone(), self.base_dir.clone(), command, &self.around.environment);
         self.directory.keep_again(&again).map_err(|why| Failure::not_restarted(&name, why))?;

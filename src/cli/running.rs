@@ -1,6 +1,6 @@
 //! A running master of ours, and asking it: connect, show how far it is, return what it answers.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::choice::{choose, shown};
 use super::masters::{self, Found, Kind, OfAnother};
+use super::object::Object;
+use super::progress::Progress;
 use super::user;
 use crate::control::client::Connection;
-use crate::control::{self, Answer, Departure, Left, Progress, Receipt, Refusal, Request};
+use crate::control::{self, Answer, Departure, Left, Operation, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
 use crate::options::{self, Title, member_log, workers_log};
 use crate::state::{Directory, Holder, LogFile, Logs, Record, Stream};
@@ -156,8 +158,9 @@ impl Running {
     ///
     /// # Errors
     /// It is not, with what is missing.
-    pub fn ask_once(&self, request: Request, patience: &str) -> Result<Receipt, Failure> {
+    pub fn ask_once(&self, request: Request, patience: &str, object: &mut Object) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
+        self.is_known_to(object);
         let failure = || Failure::new(Exit::Failed, format!("{name}: {patience}"));
         let stream = self.directory.connect(&self.title).map_err(|_| failure())?;
         let deadline = Instant::now() + SETTLES;
@@ -193,35 +196,53 @@ impl Running {
         }
     }
 
-    /// Asks the master and reads its answers up to the last one, with the news shown on a terminal.
+    /// Asks the master and reads its answers up to the last one, with the news shown.
     ///
     /// # Errors
     /// It cannot be reached, goes without an answer, does not answer until `deadline`, or refuses.
-    pub fn ask(&self, request: Request, deadline: Option<Instant>, patience: &str) -> Result<Receipt, Failure> {
+    pub fn ask(
+        &self,
+        request: Request,
+        deadline: Option<Instant>,
+        patience: &str,
+        (progress, object): (&Progress, &mut Object),
+    ) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
+        self.is_known_to(object);
         let stream = self.connect()?;
         let lost = |error: io::Error| match error.kind() {
             io::ErrorKind::TimedOut => Failure::new(Exit::Failed, format!("{name}: {patience}")),
             _ => Failure::unreachable(&name, error),
         };
         let mut connection = Connection::ask(stream, request, deadline).map_err(lost)?;
-        self.answer(&mut connection, lost)
+        self.answer(&mut connection, (progress, object), lost)
     }
 
     /// Asks for an operation and waits until it is over. A signal ends this command, not the operation: it says so.
     ///
     /// # Errors
     /// As [`Running::ask`], or a signal has come.
-    pub fn ask_to_operate(&self, request: Request, command: &str) -> Result<Receipt, Failure> {
+    pub fn ask_to_operate(
+        &self,
+        request: Request,
+        operation: Operation,
+        object: &mut Object,
+    ) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
+        self.is_known_to(object);
         let lost = |error: io::Error| Failure::unreachable(&name, error);
+        let (command, verb) = match operation {
+            Operation::Reload => ("reload", "reloading"),
+            Operation::Scale => ("scale", "scaling"),
+        };
+        let progress = Progress::new(verb, &*name, "asking its master");
         let stream = self.connect()?;
         let hup = (!signals::is_ignored(SIGHUP)).then_some(SIGHUP);
         let caught: Vec<i32> = [SIGINT, SIGTERM, SIGQUIT].into_iter().chain(hup).collect();
         let mut signals = Signals::catch(&caught).map_err(lost)?;
         let mut connection = Connection::ask(stream, request, None).map_err(lost)?;
         connection.interruptible(signals.as_fd().try_clone_to_owned().map_err(lost)?);
-        self.answer(&mut connection, |error| match error.kind() {
+        self.answer(&mut connection, (&progress, object), |error| match error.kind() {
             io::ErrorKind::Interrupted => {
                 let signal =
                     signals.take().first().map_or_else(|| "a signal".to_owned(), |one| signals::name(one.signal));
@@ -234,36 +255,46 @@ impl Running {
     fn answer(
         &self,
         connection: &mut Connection,
+        (progress, object): (&Progress, &mut Object),
         mut lost: impl FnMut(io::Error) -> Failure,
     ) -> Result<Receipt, Failure> {
         let name = shown(self.title.as_str());
-        let mut display = Display::default();
         let mut news = None;
         loop {
             let answer = connection.next_answer().map_err(|error| {
-                display.clear();
                 let failure = lost(error);
                 news.take().into_iter().fold(failure, Failure::because)
             });
             match answer? {
-                Some(Answer::Progress(progress)) => {
-                    display.show(&name, &progress);
-                    news = Some(words(&progress));
+                Some(Answer::Progress(one)) => {
+                    progress.stage(words(&one));
+                    news = Some(words(&one));
                 }
-                Some(Answer::Done(receipt)) => {
-                    display.clear();
-                    return Ok(receipt);
-                }
+                Some(Answer::Done(receipt)) => return Ok(receipt),
                 Some(Answer::Refused(refusal)) => {
-                    display.clear();
+                    refusal.agent.into_iter().for_each(|pid| object.fact("agent", pid));
+                    refusal.workers.iter().for_each(|pids| object.fact("workers", pids));
                     return Err(told(&name, refusal));
                 }
-                None => {
-                    display.clear();
-                    return Err(self.gone());
-                }
+                None => return Err(self.gone()),
             }
         }
+    }
+
+    /// What is known of it, for JSON.
+    pub fn is_known_to(&self, object: &mut Object) {
+        object.fact("title", &self.title);
+        object.fact("master", self.record.pid);
+        self.record.address.iter().for_each(|address| object.fact("address", address));
+    }
+
+    /// The same application with what its master has written down since: the pid and the address may be new.
+    fn now(&self) -> Running {
+        let record = match self.directory.holder(&self.title) {
+            Ok(Some(Holder::Recorded(record))) => *record,
+            Ok(_) | Err(_) => self.record.clone(),
+        };
+        Running { title: self.title.clone(), record, directory: Rc::clone(&self.directory) }
     }
 }
 
@@ -278,7 +309,7 @@ pub fn titles() -> Result<Vec<String>, Failure> {
 }
 
 fn told(name: &str, refusal: Refusal) -> Failure {
-    let Refusal { exit, what, why, beside, hint } = refusal;
+    let Refusal { exit, what, why, beside, hint, .. } = refusal;
     let exit = [Exit::Usage, Exit::NotPermitted, Exit::NotRunning]
         .into_iter()
         .find(|one| *one as u8 == exit)
@@ -286,13 +317,15 @@ fn told(name: &str, refusal: Refusal) -> Failure {
     Failure { exit, what: format!("{name}: {what}"), why, beside, hint }
 }
 
-/// The receipt, for people or as JSON.
-pub fn print(title: &Title, receipt: &Receipt, json: bool) {
-    if json {
-        // proof: a receipt holds nothing but texts and numbers.
-        output::say(serde_json::to_string(receipt).unwrap_or_default());
-        return;
+/// The receipt, for people and as JSON.
+pub fn print(running: &Running, receipt: &Receipt, object: &mut Object) {
+    running.now().is_known_to(object);
+    object.facts(receipt);
+    if receipt.took_ms == 0 {
+        // What was so already: the command's own time says more.
+        object.forget("took_ms");
     }
+    let title = &running.title;
     let pids = |pids: &[u32]| pids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
     let how = receipt.how.as_ref().map(|how| format!(" {how}")).unwrap_or_default();
     let agent = receipt.agent.map(|agent| format!("agent {agent}, ")).unwrap_or_default();
@@ -343,28 +376,7 @@ fn named(departure: &Departure) -> String {
 }
 
 /// `new workers boot 1/2`.
-fn words(Progress { stage, done, of }: &Progress) -> String {
-    format!("{stage} {done}/{of}")
-}
-
-/// One changing line on a terminal; nothing elsewhere.
-#[derive(Debug, Default)]
-struct Display {
-    shown: bool,
-}
-
-impl Display {
-    fn show(&mut self, name: &str, progress: &Progress) {
-        if output::is_terminal(io::stderr()) {
-            let words = words(progress);
-            drop(write!(io::stderr(), "\r\x1b[K{name}: {words}").and_then(|()| io::stderr().flush()));
-            self.shown = true;
-        }
-    }
-
-    fn clear(&mut self) {
-        if std::mem::take(&mut self.shown) {
-            drop(write!(io::stderr(), "\r\x1b[K").and_then(|()| io::stderr().flush()));
-        }
-    }
+fn words(control::Progress { stage, done, of, not_yet }: &control::Progress) -> String {
+    let who = if not_yet.is_empty() { String::new() } else { format!(", not yet: {}", not_yet.join(", ")) };
+    format!("{stage} {done}/{of}{who}")
 }

@@ -12,6 +12,7 @@ use crate::options::{self, StartCluster};
 use crate::sys::crossing;
 
 use super::node_line;
+use super::object::Object;
 use super::start::{self, By};
 
 /// How a parent may want the messages framed: JSON is one of two.
@@ -43,20 +44,22 @@ pub fn run(typed: &StartCluster) -> anyhow::Result<Exit> {
             .hint("leave that option of spawn away")
             .into());
     }
+    // Nothing here is said as JSON.
+    let mut object = Object::of_part();
     let channel = crossing::parents_channel().map_err(|error| {
         Failure::new(Exit::Usage, "the parent's channel cannot be used").because(format!("$NODE_CHANNEL_FD: {error}"))
     })?;
     let around = start::surroundings()?;
     let options = options::resolve_start_cluster(typed, None, &around)?;
     if typed.names_title() {
-        let title = start::take_title(&options)?;
-        return start::begin(options, title, By::StartCluster { channel });
+        let title = start::take_title(&options, &mut object)?;
+        return start::begin(options, title, By::StartCluster { channel }, &mut object);
     }
     // Egg's own master takes no title, so that a program may start several of one application.
     if let Ok(title) = start::try_title(&options)? {
-        return start::begin(options, title, By::StartCluster { channel });
+        return start::begin(options, title, By::StartCluster { channel }, &mut object);
     }
     let options = options::resolve_start_cluster(typed, Some(std::process::id()), &around)?;
-    let title = start::take_title(&options)?;
-    start::begin(options, title, By::StartCluster { channel })
+    let title = start::take_title(&options, &mut object)?;
+    start::begin(options, title, By::StartCluster { channel }, &mut object)
 }

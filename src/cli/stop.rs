@@ -2,26 +2,31 @@
 
 use std::fmt::Write as _;
 
+use serde_json::{Map, Value};
+
 use super::choice::{Applications, Here, choose, shown, words};
 use super::ending::{Ending, Receipt};
 use super::last_receipt::Asked;
 use super::masters::{self, Application, Found, Kind, OfAnother, Running};
+use super::object::Object;
+use super::progress::Progress;
 use super::{running, user};
+use crate::control;
 use crate::error::{Exit, Failure};
 use crate::options::Title;
 use crate::options::flags::StopFlags;
 use crate::state::{Holder, LockOutcome};
 use crate::sys::output::{complain, say};
 use crate::sys::user::ids_of;
-use crate::sys::{descriptors, proc};
+use crate::sys::{clock, descriptors, proc};
 
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`]: what was typed is wrong, not permitted, or something is alive in spite of everything.
-pub fn run(flags: &StopFlags) -> anyhow::Result<Exit> {
+pub fn run(flags: &StopFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.user.as_deref())?;
-    let exit = stop(flags)?;
+    let exit = stop(flags, object)?;
     stay_down(flags)?;
     Ok(exit)
 }
@@ -46,8 +51,9 @@ fn stay_down(flags: &StopFlags) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn stop(flags: &StopFlags) -> anyhow::Result<Exit> {
+pub fn stop(flags: &StopFlags, object: &mut Object) -> anyhow::Result<Exit> {
     let title = flags.checked_title()?;
+    title.iter().for_each(|title| object.fact("title", title));
     let timeout_ms = flags.checked_timeout_ms()?;
     // One descriptor for each process that is waited for.
     descriptors::raise_open_files()?;
@@ -57,7 +63,10 @@ pub fn stop(flags: &StopFlags) -> anyhow::Result<Exit> {
         Some(title) => found.only(title),
         None => choose(std::mem::take(&mut found.applications), flags.place.as_deref())?,
     };
-    Stop { found, timeout_ms }.stop(&chosen, title.as_ref())
+    if let [name] = chosen.keys().collect::<Vec<_>>()[..] {
+        object.fact("title", name);
+    }
+    Stop { found, timeout_ms }.stop(&chosen, title.as_ref(), object)
 }
 
 struct Stop {
@@ -66,7 +75,8 @@ struct Stop {
 }
 
 impl Stop {
-    fn stop(&self, chosen: &Applications, asked: Option<&Title>) -> anyhow::Result<Exit> {
+    fn stop(&self, chosen: &Applications, asked: Option<&Title>, object: &mut Object) -> anyhow::Result<Exit> {
+        let began_ms = clock::monotonic_ms();
         let mut failures = Vec::new();
         let mut begun = Vec::new();
         // All are told before one is waited for.
@@ -80,25 +90,30 @@ impl Stop {
             let question = self.ask_master(title, application);
             begun.push((title, application, question, Ending::begin(application, self.timeout_ms)?));
         }
-        let mut anything = false;
+        let mut stopped = Vec::new();
         for (title, application, question, ending) in begun {
             let receipt = self.end(title, application, ending)?;
             let nothing_is_left = receipt.denied.is_empty() && receipt.spared.is_empty() && receipt.alive.is_empty();
             if nothing_is_left && application.recorded {
                 forget(title, application);
             }
-            anything |= !application.running.is_empty() || receipt.processes > 0;
+            let said = question.filter(|_| receipt.processes > 0).and_then(Asked::answer);
             if receipt.processes > 0 {
                 say(receipt_line(title, &receipt));
-                let said = question.and_then(Asked::answer);
                 said.iter().flat_map(running::departures).for_each(say);
             }
             failures.extend(failures_of(title, &receipt));
+            if !application.running.is_empty() || receipt.processes > 0 {
+                stopped.push(Stopped { title, receipt, said });
+            }
         }
-        if !anything && failures.is_empty() {
-            failures.extend(self.nothing(asked));
+        object.fact("took_ms", clock::monotonic_ms().saturating_sub(began_ms));
+        object.fact("processes", stopped.iter().map(|one| one.receipt.processes).sum::<usize>());
+        object.fact("applications", stopped.iter().map(Stopped::known).collect::<Vec<_>>());
+        if stopped.is_empty() && failures.is_empty() {
+            failures.extend(self.nothing(asked, object));
         }
-        conclude(failures)
+        conclude(failures, object)
     }
 
     /// Asks our master of this title, if there is one, to say at its end how its members left.
@@ -109,11 +124,14 @@ impl Stop {
     }
 
     fn end(&self, title: &str, application: &Application, mut ending: Ending) -> anyhow::Result<Receipt> {
-        ending.await_masters()?;
+        let progress = Progress::new("stopping", shown(title), "");
+        let tell = |left: usize, all: usize| progress.stage(format!("processes left {left}/{all}"));
+        ending.await_masters(tell)?;
         while let Some(running) = self.successor(title, application, &ending) {
             ending.go_on_with(&running, self.timeout_ms)?;
-            ending.await_masters()?;
+            ending.await_masters(tell)?;
         }
+        progress.stage("ending what its master has left");
         Ok(ending.finish()?)
     }
 
@@ -134,13 +152,14 @@ impl Stop {
 
     /// Nothing ran: a warning, with other users' applications in a hint. To ask for the one of another user by its title is not
     /// permitted but to root.
-    fn nothing(&self, asked: Option<&Title>) -> Option<Failure> {
+    fn nothing(&self, asked: Option<&Title>, object: &mut Object) -> Option<Failure> {
         let title = asked.map_or_else(String::new, |title| format!(" with title {}", shown(title.as_str())));
         if let Some(OfAnother { title, pid, uid }) = self.found.of_others.first().filter(|_| asked.is_some())
             && user::uid() != 0
         {
             return Some(Failure::not_yours(&shown(title), *pid, &user::name_of(*uid)));
         }
+        object.fact("notes", [format!("no running application{title}")]);
         complain(format_args!("warning: no running application{title}"));
         for OfAnother { title, pid, uid } in &self.found.of_others {
             let (title, owner) = (shown(title), user::name_of(*uid));
@@ -151,6 +170,37 @@ impl Stop {
             complain(format_args!("hint: {title} of {owner} runs (pid {pid}): {who}"));
         }
         None
+    }
+}
+
+/// What has become of one application.
+struct Stopped<'a> {
+    title: &'a str,
+    receipt: Receipt,
+    /// What its master said of its members.
+    said: Option<control::Receipt>,
+}
+
+impl Stopped<'_> {
+    /// The same, for JSON.
+    fn known(&self) -> Map<String, Value> {
+        let Receipt { masters, processes, killed, took_ms, .. } = &self.receipt;
+        let Receipt { left_behind, left_behind_killed, denied, spared, alive, .. } = &self.receipt;
+        let mut object = Object::of_part();
+        object.fact("title", self.title);
+        object.fact("masters", masters.iter().map(|(_, pid)| *pid).collect::<Vec<_>>());
+        object.fact("processes", processes);
+        object.fact("masters_killed", killed);
+        object.fact("left_behind", left_behind);
+        object.fact("left_behind_killed", left_behind_killed);
+        object.fact("not_permitted", denied);
+        object.fact("ancestors", spared);
+        object.fact("alive", alive);
+        self.said.iter().for_each(|said| object.facts(said));
+        // Of the stop, not of the master's close; its workers serve no more.
+        ["what", "workers", "agent", "how"].iter().for_each(|name| object.forget(name));
+        object.fact("took_ms", took_ms);
+        object.known().0.clone()
     }
 }
 
@@ -192,9 +242,13 @@ fn owner_of(pid: u32) -> Option<u32> {
 }
 
 /// The worst failure decides and is told last, by whoever tells failures; the others here.
-fn conclude(mut failures: Vec<Failure>) -> anyhow::Result<Exit> {
+fn conclude(mut failures: Vec<Failure>, object: &mut Object) -> anyhow::Result<Exit> {
     failures.sort_by_key(|failure| failure.exit as u8);
-    let Some(worst) = failures.pop() else { return Ok(Exit::Done) };
+    let Some(worst) = failures.pop() else {
+        object.fact("what", "stopped");
+        return Ok(Exit::Done);
+    };
+    object.failures(&failures);
     for failure in failures {
         complain(format_args!("error: {failure}"));
         if let Some(hint) = failure.hint {

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::appear::{self, Patience};
 use super::choice::{choose, shown};
 use super::masters::{self, Running};
+use super::object::Object;
+use super::progress::Progress;
 use super::{running, user};
 use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
@@ -19,31 +21,38 @@ use crate::sys::{clock, output};
 ///
 /// # Errors
 /// A [`Failure`]: nothing runs (exit 3; not when its end is waited for), or it did not come to that in time.
-pub fn run(flags: &WaitFlags) -> anyhow::Result<Exit> {
+pub fn run(flags: &WaitFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.whom.user.as_deref())?;
     let (title, timeout_ms) = (flags.whom.checked_title()?, flags.checked_timeout_ms()?);
-    let (title, receipt) = match flags.until {
+    title.iter().for_each(|title| object.fact("title", title));
+    let (running, receipt) = match flags.until {
         WaitFor::Ready => {
-            appear::ready(title.as_ref(), Patience { timeout_ms, appear_ms: flags.checked_appear_ms()? })?
+            let patience = Patience { timeout_ms, appear_ms: flags.checked_appear_ms()? };
+            appear::ready(title.as_ref(), patience, object)?
         }
-        WaitFor::Reloaded => reloaded(title.as_ref(), timeout_ms)?,
-        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms, flags.json),
+        WaitFor::Reloaded => reloaded(title.as_ref(), timeout_ms, object)?,
+        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms, object),
     };
-    running::print(&title, &receipt, flags.json);
+    running::print(&running, &receipt, object);
     Ok(Exit::Done)
 }
 
 /// Waits for the end of the reload under way, or of the next one.
-fn reloaded(title: Option<&Title>, timeout_ms: u64) -> Result<(Title, Receipt), Failure> {
+fn reloaded(
+    title: Option<&Title>,
+    timeout_ms: u64,
+    object: &mut Object,
+) -> Result<(running::Running, Receipt), Failure> {
     let deadline = Instant::now() + Duration::from_millis(timeout_ms);
     let running = running::find_listening(title, deadline)?;
     let patience = format!("not reloaded within {} s", timeout_ms as f64 / 1000.0);
-    let receipt = running.ask(Request::Wait(Until::Reloaded), Some(deadline), &patience)?;
-    Ok((running.title, receipt))
+    let progress = Progress::new("waiting for", shown(running.title.as_str()), "no reload has begun");
+    let receipt = running.ask(Request::Wait(Until::Reloaded), Some(deadline), &patience, (&progress, object))?;
+    Ok((running, receipt))
 }
 
 /// Waits for the end of masters and members alike.
-fn stopped(title: Option<&Title>, timeout_ms: u64, json: bool) -> anyhow::Result<Exit> {
+fn stopped(title: Option<&Title>, timeout_ms: u64, object: &mut Object) -> anyhow::Result<Exit> {
     let began_ms = clock::monotonic_ms();
     let deadline_ms = began_ms.saturating_add(timeout_ms);
     let mut found = masters::find(title)?;
@@ -52,12 +61,15 @@ fn stopped(title: Option<&Title>, timeout_ms: u64, json: bool) -> anyhow::Result
         None => choose(std::mem::take(&mut found.applications), None)?,
     };
     for (name, application) in chosen {
+        object.fact("title", &name);
+        let progress = Progress::new("waiting for", shown(&name), "it is not stopped");
         let is_it = |one: &&Running| proc::start_ticks(one.pid).is_ok_and(|ticks| ticks == one.start_ticks);
         let mut left: Vec<u32> = application.running.iter().filter(is_it).map(|one| one.pid).collect();
         let cookies = application.cookies.into_iter().collect();
         loop {
             let processes: Vec<Pidfd> = left.iter().filter_map(|pid| Pidfd::open(*pid).ok()).collect();
             if !pidfd::wait_all(&processes, deadline_ms)? {
+                object.fact("alive", &left);
                 let pids = left.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                 let failure = Failure::new(Exit::Failed, format!("{} is not stopped", shown(&name)));
                 return Err(failure.because(format_args!("after {timeout_ms} ms: {pids}")).into());
@@ -67,15 +79,10 @@ fn stopped(title: Option<&Title>, timeout_ms: u64, json: bool) -> anyhow::Result
                 break;
             }
         }
-        if !json {
-            output::say(format_args!("{} stopped", shown(&name)));
-        }
+        drop(progress);
+        output::say(format_args!("{} stopped", shown(&name)));
     }
-    if json {
-        let took_ms = clock::monotonic_ms().saturating_sub(began_ms);
-        let receipt = Receipt { what: "stopped".to_owned(), took_ms, ..Receipt::default() };
-        output::say(serde_json::to_string(&receipt)?);
-    }
+    object.fact("what", "stopped");
     Ok(Exit::Done)
 }
 

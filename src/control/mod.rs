@@ -119,6 +119,9 @@ pub struct Progress {
     pub done: u32,
     /// Of how many.
     pub of: u32,
+    /// Who is not through it, where that is known.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_yet: Vec<String>,
 }
 
 /// What was done.
@@ -238,6 +241,12 @@ pub struct Refusal {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The pid of the agent that serves all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<u32>,
+    /// The same of the workers; `None` where that is no part of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<Vec<u32>>,
 }
 
 /// The line of a client that asks for this.

@@ -308,6 +308,35 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// What a command prints.
+impl Failure {
+    /// Stdout does not take what was asked for.
+    #[must_use]
+    pub fn unwritten(error: &io::Error) -> Self {
+        Failure::new(Exit::Failed, "what was asked for cannot be written to stdout").because(reason(error))
+    }
+
+    /// Stdout does not take the object of a command that has ended like this.
+    #[must_use]
+    pub fn not_delivered(error: &io::Error, exit: Exit) -> Self {
+        match exit {
+            Exit::Done => {
+                Failure::new(Exit::Failed, "what was asked for is done, but its result cannot be written to stdout")
+            }
+            exit => Failure::new(exit, "the failure above cannot be written to stdout"),
+        }
+        .because(reason(error))
+    }
+
+    /// In the foreground stdout is the application's.
+    #[must_use]
+    pub fn json_in_the_foreground() -> Self {
+        Failure::new(Exit::Usage, "`--json` needs `--daemon`")
+            .because("in the foreground, stdout belongs to the application")
+            .hint("add `--daemon`, or omit `--json`")
+    }
+}
+
 /// The state directory and /proc.
 impl Failure {
     /// A file of the state directory, or the directory, cannot be used.

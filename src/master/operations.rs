@@ -1,7 +1,7 @@
 //! Reload, scale and their cancellation as clients ask for them: what was asked becomes an event of the lifecycle, its outcome
 //! an answer. The options that a reload brings come and go as the lifecycle says.
 
-use crate::control::{Answer, Operation, Receipt, Reload, Scale};
+use crate::control::{Answer, Operation, Receipt, Refusal, Reload, Scale};
 use crate::lifecycle::{CancelledBy, Event, OperationKind, Outcome, Patience, ReloadHow, RequestId, Standing, Wanted};
 use crate::sys::clock;
 
@@ -71,7 +71,8 @@ impl Master {
                     let why = refusal.why.join(": ");
                     self.notices.write(Level::Warn, &format!("the reload was not begun: {why}"));
                 }
-                Answer::Refused(refusal)
+                let Receipt { agent, workers, .. } = self.who_serves();
+                Answer::Refused(Refusal { agent, workers: Some(workers), ..refusal })
             }
             (None, None) => return,
         };

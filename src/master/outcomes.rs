@@ -21,7 +21,7 @@ pub fn progress(progress: &lifecycle::Progress) -> Progress {
         Stage::Agent => ("a new agent boots", 0, 1),
         Stage::Leaving => ("old members leave", 0, leaving),
     };
-    Progress { stage: stage.to_owned(), done, of }
+    Progress { stage: stage.to_owned(), done, of, ..Progress::default() }
 }
 
 /// What was done; `None` when it was not. Who serves, and how long it took, is for the caller to add.
@@ -113,7 +113,7 @@ pub fn refusal(outcome: Outcome, members: &Members, seen: &Evidence) -> Option<R
         Outcome::Interrupted => ("it was given up".to_owned(), "the application is being stopped".to_owned(), None),
     };
     let exit = if matches!(outcome, Outcome::Refused(lifecycle::Refusal::Count)) { Exit::Usage } else { Exit::Failed };
-    Some(Refusal { exit: exit as u8, what, why: vec![why], beside: None, hint })
+    Some(Refusal { exit: exit as u8, what, why: vec![why], hint, ..Refusal::default() })
 }
 
 /// `1 worker was` or `2 workers were`.
@@ -133,7 +133,7 @@ pub fn readiness(lifecycle: &Lifecycle) -> Progress {
     let workers_missing = missing.iter().filter(|role| **role != Role::Agent).count();
     let of = lifecycle.workers();
     let done = of.saturating_sub(u32::try_from(workers_missing).unwrap_or(u32::MAX));
-    Progress { stage: format!("{} not ready yet, workers ready", names.join(", ")), done, of }
+    Progress { stage: "workers ready".to_owned(), done, of, not_yet: names }
 }
 
 /// Too many wait for an answer already.
@@ -143,8 +143,8 @@ pub fn too_many(others: usize) -> Refusal {
         exit: Exit::Failed as u8,
         what: "it was not begun".to_owned(),
         why: vec![format!("{others} others wait for such an answer already")],
-        beside: None,
         hint: Some("end some of those commands, or ask again later".to_owned()),
+        ..Refusal::default()
     }
 }
 

@@ -190,6 +190,10 @@ pub struct StartFlags {
     #[arg(long = NODE_OPTIONS, value_name = "FLAG[=VALUE]", require_equals = true)]
     pub node_options: Vec<String>,
 
+    /// Print one JSON object on stdout, of success or failure, and nothing else; with --daemon
+    #[arg(long)]
+    pub json: bool,
+
     /// Run the members without eggctl's preload: output may be lost at an exit, keep-alive clients reset at a close
     #[arg(long)]
     pub no_preload: bool,

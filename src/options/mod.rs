@@ -327,6 +327,9 @@ pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 /// stopped, and of which user if root has acted for one: `user:title`.
 pub const RESTART_VARIABLE: &str = "EGGCTL_RESTART";
 
+/// The variable by which a restart that prints JSON hands what it has to say so far to the start that it becomes.
+pub const RESTART_OBJECT_VARIABLE: &str = "EGGCTL_RESTART_OBJECT";
+
 /// Taken from the environment of master and members, unless set anew for a member. With the first five a member would
 /// believe in a channel or a cluster of somebody else's, with the next four in a place that is another master's worker's, with
 /// `LISTEN_…` in sockets that only the master has inherited; the others switch off sending in Egg's messenger (`sendmessage`
@@ -347,6 +350,7 @@ pub const SCRUBBED: &[&str] = &[
     "SENDMESSAGE_ONE_PROCESS",
     "IS_NODE_DEV_RUNNER",
     RESTART_VARIABLE,
+    RESTART_OBJECT_VARIABLE,
     "_",
 ];
 

@@ -4,6 +4,7 @@
 //! * [`World`]: the test's home, state, fixtures and logs; its commands and what its fixtures wrote down.
 //! * [`Typed`], [`Outcome`], [`Background`]: a command of the product, finished or still running.
 //! * [`installed`]: an application whose modules npm has installed. [`egg`]: Egg applications.
+//! * [`schema`]: what `--json` prints, compared with docs/schemas.
 //! * [`processes`]: who is alive, from /proc. [`http`]: one request by hand.
 //!
 //! Nothing here sleeps for an event to have happened: [`eventually`] looks until it has.
@@ -15,6 +16,7 @@ pub mod load;
 mod namespace;
 pub mod processes;
 mod product;
+pub mod schema;
 mod world;
 
 use std::io::{self, Write};
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use installed::installed;
 pub use namespace::{is_inside, test_name, world, world_of};
-pub use product::{Background, Outcome, Typed};
+pub use product::{Background, OnTerminal, Outcome, Typed};
 pub use world::{World, read_log};
 
 /// Set where the tests' long forms are wanted too.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::num::NonZero;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -65,16 +66,107 @@ impl Typed {
         (child.wait().unwrap(), shown.collect_all("the terminal"))
     }
 
+    /// Starts it on a terminal of this width.
+    #[track_caller]
+    pub fn spawn_on_terminal(mut self, columns: u16) -> OnTerminal {
+        let size = nix::pty::Winsize { ws_row: ROWS, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        let terminal = nix::pty::openpty(Some(&size), None).unwrap();
+        let end = || Stdio::from(terminal.slave.try_clone().unwrap());
+        let child = self.0.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        OnTerminal { child, columns, shown: Stream::read(File::from(terminal.master)) }
+    }
+
+    /// Runs it to its end with its stdout into this, of which nothing is read.
+    #[track_caller]
+    pub fn run_into(self, stdout: Stdio) -> Outcome {
+        self.spawn_into(stdout).finish()
+    }
+
     /// Starts it and lets it run.
     #[track_caller]
-    pub fn spawn(mut self) -> Background {
+    pub fn spawn(self) -> Background {
+        self.spawn_into(Stdio::piped())
+    }
+
+    fn spawn_into(mut self, stdout: Stdio) -> Background {
         let words: Vec<_> = self.0.get_args().map(|arg| arg.to_string_lossy().into_owned()).collect();
         let began = Instant::now();
-        let mut child = self.0.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let stdout = Stream::read(child.stdout.take().unwrap());
+        let mut child = self.0.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = match child.stdout.take() {
+            Some(stdout) => Stream::read(stdout),
+            None => Stream::read(std::io::empty()),
+        };
         let stderr = Stream::read(child.stderr.take().unwrap());
         Background { words: words.join(" "), child: Some(child), began, stdout, stderr }
     }
+}
+
+/// The rows of a terminal.
+const ROWS: u16 = 24;
+
+/// A command on a terminal. Dropped, it is killed.
+pub struct OnTerminal {
+    child: Child,
+    columns: u16,
+    shown: Stream,
+}
+
+impl OnTerminal {
+    pub fn signal(&self, signal: Signal) {
+        processes::signal(self.child.id(), signal);
+    }
+
+    /// All that the terminal was sent.
+    pub fn sent(&self) -> String {
+        self.shown.so_far()
+    }
+
+    /// What the terminal shows; a line that it has wrapped is one line, and `wraps` says whether the last one is.
+    pub fn screen(&self) -> Screen {
+        let mut parser = vt100::Parser::new(NonZero::new(ROWS).unwrap(), NonZero::new(self.columns).unwrap(), 0);
+        parser.process(&self.shown.text.lock().unwrap());
+        let screen = parser.screen();
+        let (row, _) = screen.cursor_position();
+        Screen { text: screen.contents(), wraps: row > 0 && screen.row_wrapped(row - 1) }
+    }
+
+    /// Waits until the terminal shows `text`.
+    #[track_caller]
+    pub fn shows(&self, text: &str) -> Screen {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let screen = self.screen();
+            if screen.text.contains(text) {
+                return screen;
+            }
+            assert!(Instant::now() < deadline, "the terminal does not show {text:?}:\n{}", self.sent());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits for its end: what the terminal shows then.
+    #[track_caller]
+    pub fn finish(mut self) -> (ExitStatus, Screen) {
+        eventually("the end of a command on a terminal", || self.child.try_wait().unwrap().is_some());
+        // The kernel keeps what was written until it is read.
+        let status = self.child.wait().unwrap();
+        self.shown.collect_all("the terminal");
+        (status, self.screen())
+    }
+}
+
+impl Drop for OnTerminal {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a terminal shows.
+#[derive(Clone, Debug)]
+pub struct Screen {
+    pub text: String,
+    pub wraps: bool,
 }
 
 /// What a running command has written so far.
@@ -130,6 +222,11 @@ impl Background {
     /// What it has written so far, stdout first.
     pub fn so_far(&self) -> String {
         self.stdout.so_far() + &self.stderr.so_far()
+    }
+
+    /// What it has written so far to stdout, and to stderr.
+    pub fn both_so_far(&self) -> (String, String) {
+        (self.stdout.so_far(), self.stderr.so_far())
     }
 
     /// Waits until it has written `text`.

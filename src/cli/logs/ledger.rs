@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use crate::cli::choice::shown;
+use crate::cli::delivered;
 use crate::cli::masters::{self, Kind};
 use crate::cli::running::nothing_runs;
 use crate::error::{Exit, Failure};
@@ -15,7 +16,7 @@ use crate::logger::shelf::OldLog;
 use crate::logger::{compress, shelf};
 use crate::options::Title;
 use crate::sys::pidfd::Pidfd;
-use crate::sys::{output, signals};
+use crate::sys::signals;
 
 use super::which;
 
@@ -25,14 +26,14 @@ const MOST_LOOKS: u32 = 20;
 /// Shows the ledger: a line for each stream, or a JSON object.
 ///
 /// # Errors
-/// The application does not run, or has no logs.
+/// The application does not run, or has no logs, or stdout takes nothing.
 pub fn show(title: &Title, json: bool) -> anyhow::Result<Exit> {
     let ledger = open(master_of(title)?, title)?;
-    for (number, (path, counters)) in (0..).zip(ledger.read_all()?) {
+    let all = (0..).zip(ledger.read_all()?).map(|(number, (path, counters))| {
         let lines = lines_written(&ledger, number, Path::new(&path)).ok();
-        output::say(if json { as_json(&path, &counters, lines) } else { as_text(&path, &counters, lines) });
-    }
-    Ok(Exit::Done)
+        if json { as_json(&path, &counters, lines) } else { as_text(&path, &counters, lines) }
+    });
+    delivered(all.collect::<Vec<_>>().join("\n"))
 }
 
 /// The lines in a log's files since its application was started: the counted ones, and those that nobody has counted yet.

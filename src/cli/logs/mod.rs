@@ -51,7 +51,7 @@ impl Halt {
     fn of_output(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Halt::Closed,
-            _ => Halt::Unwritten(Failure::new(Exit::Failed, "cannot write to stdout").because(error)),
+            _ => Halt::Unwritten(Failure::unwritten(&error)),
         }
     }
 }
@@ -72,7 +72,7 @@ pub fn run(flags: &LogsFlags) -> anyhow::Result<Exit> {
     let logs = which::find(flags, title.as_ref())?;
     let look = Printer::look(flags.json);
     let chooses = grep.is_some() || !span.is_all();
-    let no_stdout = |error| Failure::new(Exit::Failed, "cannot write to stdout").because(error);
+    let no_stdout = |error| Failure::unwritten(&error);
     let printer = Printer::new(look, grep.as_ref(), chooses, logs.len() > 1).map_err(no_stdout)?;
     // A part of a line is shown at once only where nothing must be known of the rest.
     let at_end = match (flags.follow, chooses || look == Look::Json) {

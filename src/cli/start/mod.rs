@@ -3,7 +3,6 @@
 
 mod detach;
 pub(super) mod log_files;
-mod progress;
 mod story;
 mod tree;
 mod verdict;
@@ -27,21 +26,28 @@ use crate::sys::proc::Reader;
 use crate::sys::{cpus, descriptors, inherited, output, sockets};
 
 use super::choice::shown;
-use super::{masters, user};
+use super::object::Object;
+use super::progress::Progress;
+use super::{masters, restart, user};
 use log_files::LogFiles;
 
 /// Runs the command.
 ///
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
-pub fn run(flags: &StartFlags) -> anyhow::Result<Exit> {
+pub fn run(flags: &StartFlags, object: &mut Object) -> anyhow::Result<Exit> {
     // First: nothing else may have been opened (see there).
     let inherited = inherited::arrive()?;
-    let started = resolve(flags).and_then(|options| {
-        let title = take_title(&options)?;
-        begin(options, title, By::Command { inherited })
+    let restart = std::env::var(options::RESTART_VARIABLE).ok();
+    let restart = restart.as_deref().and_then(|word| word.split_once(':'));
+    if restart.is_some() {
+        restart::go_on(object);
+    }
+    let started = resolve(flags, object).and_then(|options| {
+        let title = take_title(&options, object)?;
+        begin(options, title, By::Command { inherited }, object)
     });
-    match std::env::var(options::RESTART_VARIABLE).ok().as_deref().and_then(|word| word.split_once(':')) {
+    match restart {
         Some((another, title)) => started.map_err(|error| {
             let why = error.downcast().unwrap_or_else(|error| Failure::new(Exit::Failed, format!("{error:#}")));
             let title = shown(title);
@@ -75,7 +81,7 @@ pub enum By {
 ///
 /// # Errors
 /// A [`Failure`] for whatever the user can mend.
-pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit> {
+pub fn begin(mut options: Options, title: Taken, by: By, object: &mut Object) -> anyhow::Result<Exit> {
     let Taken { directory, lock } = title;
     options.take_cookie(state::new_cookie(&options.title)?);
     // What is typed in the place of node is no command that a reload could read again.
@@ -93,6 +99,7 @@ pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit>
     let crossing = Crossing { options: memory, lock: lock.into(), ledger, channel, inherited };
     if let Some(said) = &options.said {
         output::say(said);
+        object.fact("notes", [said]);
     }
     let mut arguments = vec![OsString::from("eggctl")];
     arguments.extend(app::master_arguments(&options));
@@ -100,7 +107,7 @@ pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit>
     if let Some(logs) = logs {
         if options.daemon {
             let master = detach::Master { program: &program, arguments: &arguments, environment: &environment };
-            return start_detached(&options, &directory, &master, crossing, &logs);
+            return start_detached(&options, &directory, &master, crossing, &logs, object);
         }
         nix::unistd::dup2_stdout(&logs.stdout)?;
         nix::unistd::dup2_stderr(&logs.stderr)?;
@@ -111,9 +118,14 @@ pub fn begin(mut options: Options, title: Taken, by: By) -> anyhow::Result<Exit>
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
 
-fn resolve(flags: &StartFlags) -> anyhow::Result<Options> {
+fn resolve(flags: &StartFlags, object: &mut Object) -> anyhow::Result<Options> {
     check_kernel()?;
     let options = options::resolve(flags, &surroundings()?)?;
+    object.fact("title", &options.title);
+    object.fact("directory", options.base_dir.to_string_lossy());
+    if object.is_wanted() && !options.daemon {
+        return Err(Failure::json_in_the_foreground().into());
+    }
     if options.daemon && std::process::id() == 1 {
         let failure = Failure::new(Exit::Usage, "`--daemon` makes no sense as PID 1")
             .because("when the first process of a container ends, the kernel kills the rest")
@@ -173,10 +185,13 @@ pub fn check_kernel() -> anyhow::Result<()> {
 ///
 /// # Errors
 /// It is taken, or the state directory cannot be used.
-pub fn take_title(options: &Options) -> anyhow::Result<Taken> {
+pub fn take_title(options: &Options, object: &mut Object) -> anyhow::Result<Taken> {
     match try_title(options)? {
         Ok(taken) => Ok(taken),
-        Err(pid) => Err(already(options, pid).into()),
+        Err(pid) => {
+            pid.into_iter().for_each(|pid| object.fact("master", pid));
+            Err(already(options, pid).into())
+        }
     }
 }
 
@@ -268,12 +283,13 @@ fn start_detached(
     master: &detach::Master<'_>,
     mut crossing: Crossing,
     logs: &LogFiles,
+    object: &mut Object,
 ) -> anyhow::Result<Exit> {
     let (ours, theirs) = sockets::channel_pair()?;
     crossing.channel = Some(theirs);
     // Held until the tree of a failed start is gone, so that nobody starts the title again before.
     let held = crossing.lock.try_clone()?;
-    story::starting(options);
+    story::starting(options, object);
     let mut tree = tree::Tree::of_this_process()?;
     let (stdout, stderr) = (logs.stdout.try_clone()?, logs.stderr.try_clone()?);
     detach::detach(master, stdout, stderr, crossing)?;
@@ -282,11 +298,15 @@ fn start_detached(
     let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
         directory.forget_again(&options.title);
-        story::ready(options, &ready);
+        story::ready(options, &ready, object);
         return Ok(Exit::Done);
     }
-    let left = tree.end(&ending, &ours)?;
+    let progress = Progress::new("stopping", shown(&options.name), "the start is given up");
+    let left = tree.end(&ending, &ours);
+    drop(progress);
+    let left = left?;
     directory.retire_record(&options.title);
     drop(held);
+    object.fact("alive", &left);
     Err(story::failure(options, &ending, logs, tree.master(), left).into())
 }

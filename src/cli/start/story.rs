@@ -11,19 +11,22 @@ use crate::options::Options;
 use crate::sys::reap::Ended;
 use crate::sys::{output, ports, signals};
 
+use super::super::object::Object;
 use super::super::tail;
 use super::log_files::LogFiles;
 use super::wait::{Ending, Ready};
 
 /// The beginning.
-pub fn starting(options: &Options) {
+pub fn starting(options: &Options, object: &mut Object) {
     let kind = if options.is_egg() { " application" } else { "" };
     output::say(format_args!("Starting {}{kind} at {}", options.what_starts(), options.base_dir.display()));
     output::say(format_args!("Save log file to {}, {}", options.stdout.display(), options.stderr.display()));
+    object.fact("stdout", options.stdout.to_string_lossy());
+    object.fact("stderr", options.stderr.to_string_lossy());
 }
 
 /// The good end.
-pub fn ready(options: &Options, ready: &Ready) {
+pub fn ready(options: &Options, ready: &Ready, object: &mut Object) {
     let place = if ready.address.is_empty() { String::new() } else { format!(" on {}", ready.address) };
     output::say(format_args!("{} started{place}", options.what_starts()));
     let agent = ready.who.agent.map_or_else(String::new, |pid| format!("agent {pid}, "));
@@ -36,6 +39,14 @@ pub fn ready(options: &Options, ready: &Ready) {
         ready.took.as_millis()
     ));
     warned(options, &ready.warnings);
+    if !ready.address.is_empty() {
+        object.fact("address", &ready.address);
+    }
+    ready.who.agent.into_iter().for_each(|pid| object.fact("agent", pid));
+    object.fact("master", ready.master);
+    object.fact("workers", &ready.who.ready);
+    object.started(ready.took);
+    object.fact("warnings", &ready.warnings);
 }
 
 /// Node's own lines on stderr: no failure, and not to be overlooked.

@@ -15,8 +15,8 @@ use crate::sys::reap::Ended;
 use crate::sys::signals::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, Signals};
 use crate::sys::sockets;
 
+use super::super::progress::Progress as Shown;
 use super::log_files::LogFiles;
-use super::progress::Display;
 use super::tree::Tree;
 use super::verdict::{Verdict, When};
 
@@ -99,9 +99,9 @@ pub fn wait(options: &Options, logs: &LogFiles, channel: OwnedFd, tree: &mut Tre
         started: Instant::now(),
         is_written: false,
     };
-    let mut display = Display::new(options);
-    let ending = waiting.until_it_ends(&mut display);
-    display.clear();
+    let shown = Shown::of_start(&options.name);
+    let ending = waiting.until_it_ends(&shown);
+    drop(shown);
     match ending? {
         Ending::Ready(ready) => waiting.judge(ready),
         ending => Ok(ending),
@@ -109,11 +109,11 @@ pub fn wait(options: &Options, logs: &LogFiles, channel: OwnedFd, tree: &mut Tre
 }
 
 impl Waiting<'_> {
-    fn until_it_ends(&mut self, display: &mut Display) -> anyhow::Result<Ending> {
+    fn until_it_ends(&mut self, shown: &Shown) -> anyhow::Result<Ending> {
         let deadline = Duration::from_millis(self.options.timeout_ms) + MASTERS_TURN;
         let mut seconds: u32 = 0;
         loop {
-            display.show(&self.progress, self.started.elapsed());
+            shown.stage(stage(&self.progress));
             let next_second = Duration::from_secs(u64::from(seconds) + 1);
             self.sleep_until(next_second.min(deadline))?;
             if let Some(ending) = self.read_channel() {
@@ -128,7 +128,6 @@ impl Waiting<'_> {
                 if self.stderr(When::Waiting)? == Verdict::Fails {
                     return self.true_end();
                 }
-                display.second(seconds);
             }
             if waited >= deadline {
                 return Ok(Ending::Deadline(std::mem::take(&mut self.progress)));
@@ -277,4 +276,14 @@ impl Waiting<'_> {
     fn stderr(&self, when: When) -> io::Result<Verdict> {
         if self.options.ignore_stderr { Ok(Verdict::Fine(Vec::new())) } else { self.logs.judge_stderr(when) }
     }
+}
+
+/// `agent ready, workers 1/2`.
+fn stage(progress: &Progress) -> String {
+    let agent = match progress.agent {
+        Some(pid) if progress.waiting.iter().any(|who| who == &format!("agent (pid {pid})")) => "agent …, ",
+        Some(_) => "agent ready, ",
+        None => "",
+    };
+    format!("{agent}workers {}/{}", progress.ready.len(), progress.workers)
 }

@@ -27,6 +27,10 @@ pub struct StopFlags {
     #[arg(long, conflicts_with_all = ["title", "place"])]
     pub all: bool,
 
+    /// Print one JSON object on stdout, of success or failure, and nothing else
+    #[arg(long)]
+    pub json: bool,
+
     /// Whose applications; another user's only as root, who then acts as that user [default: your own]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -80,7 +84,7 @@ pub struct ReloadFlags {
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub drain_timeout: Option<String>,
 
-    /// Print the receipt as JSON
+    /// Print one JSON object on stdout, of success or failure, and nothing else
     #[arg(long)]
     pub json: bool,
 }
@@ -100,7 +104,7 @@ pub struct ScaleFlags {
     #[command(flatten)]
     pub whom: Whom,
 
-    /// Print the receipt as JSON
+    /// Print one JSON object on stdout, of success or failure, and nothing else
     #[arg(long)]
     pub json: bool,
 }
@@ -124,7 +128,7 @@ pub struct WaitFlags {
     #[arg(long, value_name = "MS", allow_negative_numbers = true)]
     pub appear: Option<String>,
 
-    /// Print the receipt as JSON
+    /// Print one JSON object on stdout, of success or failure, and nothing else
     #[arg(long)]
     pub json: bool,
 }
