@@ -38,6 +38,8 @@ fn the_second_start_fails_at_once_names_the_first_pid_and_touches_no_file() {
 #[test]
 fn a_lost_state_directory_does_not_yield_a_second_master() {
     world(|world| {
+        // It may be noticed before the end.
+        world.expect_in_log("it is made again");
         world.start("svc", world.port()).run().exits(0);
         let master = world.master("svc");
         fs::remove_dir_all(world.state()).unwrap();
