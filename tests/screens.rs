@@ -7,7 +7,7 @@ use std::path::Path;
 
 use regex::Regex;
 
-use crate::harness::{Typed, World, eventually, world};
+use crate::harness::{Typed, World, eventually, processes, world};
 use crate::reload_faults::SLOW_BOOT;
 
 /// Where a command is looked at.
@@ -221,5 +221,26 @@ fn a_line_that_changes_follows_the_terminals_width_and_is_gone_at_the_end() {
         start.shows("Wait Start: ");
         start.signal(nix::sys::signal::Signal::SIGINT);
         start.finish();
+    });
+}
+
+#[test]
+fn no_master_and_no_logger_loads_a_library_for_what_only_commands_draw() {
+    world(|world| {
+        world.start("svc", world.port()).run().exits(0);
+        let maps = |pid: u32| fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        let ours = processes::all().into_iter().map(|one| maps(one.pid)).filter(|maps| maps.contains("/eggctl\n"));
+        let ours: Vec<String> = ours.collect();
+        assert!(ours.len() >= 2, "{ours:?}");
+        for maps in ours {
+            let files = maps.lines().filter_map(|line| line.split('/').next_back().filter(|file| file.contains(".so")));
+            let more: Vec<&str> = files
+                .filter(|file| {
+                    !["libc.", "libgcc_s.", "ld-linux", "ld-musl"].iter().any(|known| file.starts_with(known))
+                })
+                .collect();
+            assert!(more.is_empty(), "{more:?}");
+        }
+        world.stop("svc");
     });
 }

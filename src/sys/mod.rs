@@ -14,6 +14,7 @@ pub mod output;
 pub mod pidfd;
 pub mod pipes;
 pub mod ports;
+mod power;
 pub mod priority;
 pub mod proc;
 pub mod reap;
