@@ -226,6 +226,7 @@ pub fn options(data: &[u8]) {
         cwd: home.clone(),
         passwd_home: Some(home.join("home")),
         usable_cpus: 3,
+        scaled: None,
     };
     match resolve(&flags, &around) {
         Ok(options) => {

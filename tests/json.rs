@@ -140,7 +140,7 @@ fn what_is_typed_wrong_is_an_object_too_on_whichever_side_of_the_flag_it_stands(
             &["stop", "--json", "--all", "--title=svc"],
             &["reload", "--json", "--batch=0"],
             &["scale", "--json"],
-            &["restart", "--json", "somewhere"],
+            &["restart", "--json", "--title=svc", "somewhere"],
             &["wait", "--json", "--for=ever"],
         ];
         for words in wrong {

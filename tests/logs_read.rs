@@ -395,7 +395,8 @@ fn who_has_no_logs_is_told_so() {
         world.start("other", world.port()).args(flags).run().exits(0);
         world.stop("other");
         world.eggctl(&["logs"]).run().fails(2).says("svc").says("other").says("--title");
-        world.eggctl(&["logs"]).arg("nowhere").run().fails(2).says("nowhere");
+        world.eggctl(&["logs"]).arg("./nowhere").run().fails(2).says("nowhere");
+        world.eggctl(&["logs"]).arg("nowhere").run().fails(1).says("no logs of nowhere are known");
         // In the foreground nothing is logged.
         let running = world.foreground("svc", world.port()).spawn();
         running.says("started");

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use crate::harness::schema::keeps_to;
 use crate::harness::{Outcome, World, eventually, http, is_inside, processes, world};
 
 fn restart(world: &World, more: &[&str]) -> Outcome {
@@ -137,6 +138,87 @@ fn a_restart_whose_state_directory_is_full_or_cannot_be_written_stops_nothing() 
         refused("read-only");
         world.program(&["umount", &place]).run().exits(0);
         restart(world, &[]).exits(0);
+        world.stop("svc");
+    });
+}
+
+/// How many workers run.
+fn workers(world: &World) -> usize {
+    world.workers(world.master("svc")).len()
+}
+
+#[test]
+fn a_restart_keeps_a_scale_and_says_so_unless_a_number_of_workers_is_typed() {
+    world(|world| {
+        world.expect_in_log(" INFO ");
+        start(world, world.port());
+        let scale = |count: &str| {
+            world.eggctl(&["scale", count, "--title=svc"]).run().exits(0);
+        };
+        restart(world, &[]).exits(0).does_not_say("keeps");
+        scale("3");
+        for _twice in 0..2 {
+            restart(world, &[]).exits(0).says("svc keeps 3 workers").says("--workers=N");
+            assert_eq!(workers(world), 3);
+        }
+        world.eggctl(&["reload", "--title=svc"]).run().exits(0).does_not_say("changed");
+        scale("-1");
+        let told = restart(world, &["--json"]);
+        let told: serde_json::Value = serde_json::from_str(&told.exits(0).stdout).unwrap();
+        keeps_to("restart", &told);
+        assert_eq!((&told["scaled"], &told["changed"]), (&2.into(), &serde_json::Value::Null));
+        assert_eq!(workers(world), 2);
+        restart(world, &["--workers=4"]).exits(0).does_not_say("keeps");
+        assert_eq!(workers(world), 4);
+        // What was typed is configured from now on.
+        scale("+1");
+        scale("4");
+        restart(world, &[]).exits(0).does_not_say("keeps");
+        assert_eq!(workers(world), 4);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_scale_is_kept_by_the_restart_that_tries_again_too_and_not_by_a_start() {
+    world(|world| {
+        world.expect_in_log("");
+        let port = world.port();
+        let app = start(world, port).join("app.js");
+        world.eggctl(&["scale", "2", "--title=svc"]).run().exits(0);
+        let works = fs::read(&app).unwrap();
+        fs::write(&app, "process.exit(7)").unwrap();
+        restart(world, &[]).fails(1).says("svc keeps 2 workers");
+        fs::write(&app, &works).unwrap();
+        restart(world, &[]).exits(0).says("svc keeps 2 workers");
+        assert_eq!(workers(world), 2);
+        world.stop("svc");
+        start(world, port);
+        assert_eq!(workers(world), 1);
+        world.stop("svc");
+    });
+}
+
+#[test]
+fn a_configured_number_of_workers_that_has_changed_beside_a_scale_is_named_with_the_scale_that_applies_it() {
+    world(|world| {
+        world.expect_in_log(" INFO ");
+        let app = world.directory("one", &[("app.js", "require('http').createServer().listen(process.env.PORT)")]);
+        let configure = |workers: u32| {
+            let package = format!(r#"{{"name":"svc","eggScriptsConfig":{{"workers":{workers}}}}}"#);
+            fs::write(app.join("package.json"), package).unwrap();
+        };
+        configure(1);
+        let port = format!("--port={}", world.port());
+        world.eggctl(&["start", "--daemon", "--title=svc", &port]).arg(&app).run().exits(0);
+        world.eggctl(&["scale", "3", "--title=svc"]).run().exits(0);
+        configure(2);
+        let reload = world.eggctl(&["reload", "--title=svc"]).run();
+        reload.exits(0).says("`workers` changed from 1 to 2: `eggctl scale 2 --title=svc`");
+        assert_eq!(workers(world), 3);
+        world.eggctl(&["scale", "2", "--title=svc"]).run().exits(0);
+        restart(world, &[]).exits(0);
+        assert_eq!(workers(world), 2);
         world.stop("svc");
     });
 }

@@ -253,6 +253,7 @@ fn logger(place: &Path, read: OwnedFd) -> Running {
     let program = Program {
         path: PathBuf::from(env!("CARGO_BIN_EXE_eggctl")),
         arguments: vec!["logger".into(), ENDOWMENT.channel_flag()],
+        inherited: std::env::vars_os().collect(),
         set: Vec::new(),
         unset: Vec::new(),
         directory: PathBuf::from("/"),

@@ -63,6 +63,7 @@ fn program(
     Program {
         path: options.node.clone(),
         arguments,
+        inherited: options.inherited().0,
         set,
         unset,
         directory: options.directory.clone(),

@@ -24,6 +24,8 @@ fn options(port: Option<u16>) -> Options {
         arguments: Vec::new(),
         said: None,
         workers: 2,
+        workers_from_cpus: false,
+        scaled_from: None,
         port,
         port_from: port.map(|_| "from --port".to_owned()),
         dispatch: DispatchPolicy::RoundRobin,
@@ -43,6 +45,8 @@ fn options(port: Option<u16>) -> Options {
         log_level: crate::options::LogLevel::default(),
         worker_close_grace_ms: 5000,
         agent_close_grace_ms: 5000,
+        given: crate::options::Variables::default(),
+        from_files: crate::options::Variables::default(),
         environment: vec![("NODE_ENV".into(), "production".into())],
         cookie: "c00c1e".to_owned(),
     }

@@ -4,11 +4,11 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::choice::{Here, shown};
+use super::choice::{Here, Meant, shown};
 use super::object::Object;
 use super::progress::Progress;
 use super::running::{self, Running};
-use super::user;
+use super::{cwd, user};
 use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
 use crate::options::{self, Title};
@@ -38,11 +38,11 @@ enum Seen {
     Nothing(Failure),
 }
 
-/// Waits until the application is ready: of this title, else of the current directory, else the only one that runs.
+/// Waits until the application is ready: of this title, else of this place or the current directory, else the only one that runs.
 ///
 /// # Errors
 /// It is not there in time (exit 3), is not ready in time, or its start fails (exit 1).
-pub fn ready(title: Option<&Title>, patience: Patience, object: &mut Object) -> Result<(Running, Receipt), Failure> {
+pub fn ready(meant: &Meant, patience: Patience, object: &mut Object) -> Result<(Running, Receipt), Failure> {
     let Patience { timeout_ms, appear_ms } = patience;
     let began = Instant::now();
     let deadline = began + Duration::from_millis(timeout_ms);
@@ -51,7 +51,10 @@ pub fn ready(title: Option<&Title>, patience: Patience, object: &mut Object) -> 
         0 => "not ready".to_owned(),
         _ => format!("not ready within {} s", timeout_ms as f64 / 1000.0),
     };
-    let wanted = title.cloned().or_else(title_of_this_directory);
+    let wanted = match &meant.title {
+        Some(title) => Some(title.clone()),
+        None => title_of_place(meant.place.as_deref())?,
+    };
     // Before the first look: what comes after it is seen.
     let directory = if user::is_another() { user::directory()? } else { Some(Directory::open()?) };
     let changes = directory.map(|directory| directory.watch()).transpose();
@@ -62,7 +65,7 @@ pub fn ready(title: Option<&Title>, patience: Patience, object: &mut Object) -> 
     loop {
         // One moment for both: the last look is the one that takes any application.
         let is_last = Instant::now() >= appears_until;
-        let seen = look(title, wanted.as_ref(), is_last)?;
+        let seen = look(meant, wanted.as_ref(), is_last)?;
         let is_there = !matches!(seen, Seen::Nothing(_));
         match seen {
             Seen::Running(running) => {
@@ -103,15 +106,20 @@ pub fn ready(title: Option<&Title>, patience: Patience, object: &mut Object) -> 
     }
 }
 
-fn title_of_this_directory() -> Option<Title> {
-    let cwd = std::env::current_dir().ok()?;
-    options::default_title(None, &cwd).ok().flatten()
+/// The title that the application of a place gets without `--title`.
+fn title_of_place(place: Option<&Path>) -> Result<Option<Title>, Failure> {
+    let cwd = cwd::current().ok();
+    match (place, cwd) {
+        (Some(place), cwd) => options::default_title(Some(place), cwd.as_deref().unwrap_or(Path::new("/"))),
+        (None, Some(cwd)) => Ok(options::default_title(None, &cwd).ok().flatten()),
+        (None, None) => Ok(None),
+    }
 }
 
 /// One look. While that of this directory may still appear, another that happens to run is not meant.
-fn look(title: Option<&Title>, wanted: Option<&Title>, any: bool) -> Result<Seen, Failure> {
-    let only_here = title.is_none() && wanted.is_some() && !any;
-    match running::look(title) {
+fn look(meant: &Meant, wanted: Option<&Title>, any: bool) -> Result<Seen, Failure> {
+    let only_here = meant.title.is_none() && meant.place.is_none() && wanted.is_some() && !any;
+    match running::look(meant) {
         Ok(Some(running)) => {
             let base_dir = std::slice::from_ref(&running.record.base_dir);
             if only_here && !Here::of(None::<&Path>)?.has(running.title.as_str(), base_dir) {

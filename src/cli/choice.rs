@@ -2,14 +2,67 @@
 //! is named to people.
 
 use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::masters::{Application, Kind};
+use super::cwd;
+use super::masters::{self, Application, Kind};
 use crate::error::Failure;
 use crate::options::{self, Title};
 
 /// Applications by title.
 pub type Applications = BTreeMap<String, Application>;
+
+/// Which application a command is about: of a title, in a place, or, with neither, that of the current directory.
+#[derive(Clone, Debug, Default)]
+pub struct Meant {
+    /// The title, which decides.
+    pub title: Option<Title>,
+    /// The directory or script.
+    pub place: Option<PathBuf>,
+}
+
+impl Meant {
+    /// The one of this title.
+    #[must_use]
+    pub fn titled(title: Title) -> Self {
+        Meant { title: Some(title), place: None }
+    }
+
+    /// Was one named?
+    #[must_use]
+    pub fn names_one(&self) -> bool {
+        self.title.is_some() || self.place.is_some()
+    }
+
+    /// What a word means: a title that runs or is known, else a directory or script that is there, else a title. A word with a
+    /// slash is a path, and so are `.` and `..`. A title that was typed as such decides.
+    ///
+    /// # Errors
+    /// When /proc or the state directory cannot be used.
+    pub fn by(title: Option<Title>, word: Option<&Path>) -> Result<Self, Failure> {
+        let Some(word) = word.filter(|_| title.is_none()) else { return Ok(Meant { title, place: None }) };
+        let place = || Meant { title: None, place: Some(word.to_owned()) };
+        let is_path = word.as_os_str().as_bytes().contains(&b'/') || matches!(word.to_str(), None | Some("." | ".."));
+        let Some(named) = word.to_str().filter(|_| !is_path).and_then(|text| Title::try_from(text.to_owned()).ok())
+        else {
+            return Ok(place());
+        };
+        let is_there = || word.symlink_metadata().is_ok();
+        Ok(if is_known(&named)? || !is_there() { Meant::titled(named) } else { place() })
+    }
+}
+
+/// Does an application of this title run, or has one left a record, logs or a way to start it again? Another user's counts: then
+/// that is said.
+fn is_known(title: &Title) -> Result<bool, Failure> {
+    let found = masters::find(Some(title))?;
+    if found.applications.contains_key(title.as_str()) || !found.of_others.is_empty() {
+        return Ok(true);
+    }
+    let Some(directory) = &found.directory else { return Ok(false) };
+    Ok(directory.again(title).is_some() || directory.logs()?.iter().any(|logs| logs.title == *title))
+}
 
 /// Without a title: the application in the place that was typed or in the current directory, known by its directory or by
 /// the title it would get; else, if no place was typed, the only one that runs.
@@ -47,7 +100,7 @@ impl Here {
     /// # Errors
     /// What was typed is no place (exit 2).
     pub fn of(place: Option<&Path>) -> Result<Self, Failure> {
-        let cwd = std::env::current_dir().ok();
+        let cwd = cwd::current().ok();
         let title = match (place, &cwd) {
             (Some(_), _) => options::default_title(place, cwd.as_deref().unwrap_or(Path::new("/")))?,
             // A package.json that cannot be read is none.
@@ -57,7 +110,7 @@ impl Here {
         let base_dir = match place {
             Some(place) if place.is_dir() => place.canonicalize().ok(),
             Some(script) => script.canonicalize().ok().and_then(|script| script.parent().map(Path::to_owned)),
-            None => cwd,
+            None => cwd.and_then(|cwd| cwd.canonicalize().ok()),
         };
         Ok(Here { title, base_dir })
     }

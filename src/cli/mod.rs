@@ -3,6 +3,7 @@
 mod appear;
 mod choice;
 mod claims;
+mod cwd;
 mod ending;
 mod last_receipt;
 #[doc(hidden)]

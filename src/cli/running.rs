@@ -6,11 +6,11 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::choice::{choose, shown};
+use super::choice::{Meant, choose, shown};
 use super::masters::{self, Found, Kind, OfAnother};
 use super::object::Object;
 use super::progress::Progress;
-use super::user;
+use super::{cwd, user};
 use crate::control::client::Connection;
 use crate::control::{self, Answer, Departure, Left, Operation, Receipt, Refusal, Request};
 use crate::error::{Exit, Failure};
@@ -39,12 +39,12 @@ pub struct Running {
     pub directory: Rc<Directory>,
 }
 
-/// The running application that is meant: of this title, else of the current directory, else the only one.
+/// The running application that is meant: of this title, else of this place, else of the current directory, else the only one.
 ///
 /// # Errors
 /// Nothing runs (exit 3), several do (exit 2), or it is not a master of ours.
-pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
-    find_listening(title, Instant::now() + SETTLES)
+pub fn find(meant: &Meant) -> Result<Running, Failure> {
+    find_listening(meant, Instant::now() + SETTLES)
 }
 
 /// What a look shows; `None`: a start or a stop is under way, and is between two states (its lock is taken and its record
@@ -52,15 +52,16 @@ pub fn find(title: Option<&Title>) -> Result<Running, Failure> {
 ///
 /// # Errors
 /// As [`find`].
-pub fn look(title: Option<&Title>) -> Result<Option<Running>, Failure> {
+pub fn look(meant: &Meant) -> Result<Option<Running>, Failure> {
+    let title = meant.title.as_ref();
     let mut found = masters::find(title)?;
     found.applications.retain(|_, application| !application.running.is_empty());
     let chosen = match title {
         Some(title) => found.only(title),
-        None => choose(std::mem::take(&mut found.applications), None)?,
+        None => choose(std::mem::take(&mut found.applications), meant.place.as_deref())?,
     };
     let Some((name, application)) = chosen.into_iter().next() else {
-        return Err(nothing_runs(title, &found));
+        return Err(nothing_runs(meant, &found));
     };
     if application.running.iter().all(|running| running.kind == Kind::EggScripts) {
         return Err(Failure::of_egg_scripts(&shown(&name)));
@@ -75,8 +76,10 @@ pub fn look(title: Option<&Title>) -> Result<Option<Running>, Failure> {
 }
 
 /// Nothing of this title runs, or nothing at all: then whether another user's does, or what would start it.
-pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
-    let asked = title.map(|title| shown(title.as_str()));
+pub fn nothing_runs(meant: &Meant, found: &Found) -> Failure {
+    let title = meant.title.as_ref();
+    let place = || meant.place.as_ref().map(|place| place.display().to_string());
+    let asked = title.map(|title| shown(title.as_str())).or_else(place);
     if let Some(OfAnother { title, pid, uid }) = found.of_others.first() {
         let (title, owner) = (shown(title), user::name_of(*uid));
         let flag = (user::uid() == 0).then(|| user::flag_of(*uid));
@@ -88,8 +91,9 @@ pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
     }
     let failure = Failure::not_running(asked.as_deref());
     // True only where a start would start just that.
-    let here = std::env::current_dir().ok().and_then(|cwd| options::default_title(None, &cwd).ok().flatten());
+    let here = cwd::current().ok().and_then(|cwd| options::default_title(None, &cwd).ok().flatten());
     let is_here = here.is_some_and(|here| title.is_none_or(|title| *title == here)) && !user::is_another();
+    let is_here = is_here && meant.place.is_none();
     if is_here { failure.hint("`eggctl start` starts the one in this directory") } else { failure }
 }
 
@@ -98,15 +102,16 @@ pub fn nothing_runs(title: Option<&Title>, found: &Found) -> Failure {
 ///
 /// # Errors
 /// As [`find`]; or there is no socket in time.
-pub fn find_listening(title: Option<&Title>, deadline: Instant) -> Result<Running, Failure> {
+pub fn find_listening(meant: &Meant, deadline: Instant) -> Result<Running, Failure> {
     loop {
-        match look(title)? {
+        match look(meant)? {
             Some(running) if running.listens() => {
                 // The record that was read may be that of the start, and the socket the master's.
-                return Ok(look(title)?.unwrap_or(running));
+                return Ok(look(meant)?.unwrap_or(running));
             }
             Some(running) if Instant::now() >= deadline => return Ok(running),
             None if Instant::now() >= deadline => {
+                let title = meant.title.as_ref();
                 let name = title.map_or_else(|| "the application".to_owned(), |title| shown(title.as_str()));
                 return Err(Failure::unreachable(&name, "its record is missing"));
             }
@@ -139,7 +144,7 @@ impl Running {
     fn gone(&self) -> Failure {
         let deadline = Instant::now() + SETTLES;
         loop {
-            match look(Some(&self.title)) {
+            match look(&Meant::titled(self.title.clone())) {
                 Err(failure) if failure.exit == Exit::NotRunning => {
                     return failure.because("it was stopped, or its start failed, in this moment");
                 }

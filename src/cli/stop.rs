@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::choice::{Applications, Here, choose, shown, words};
+use super::choice::{Applications, Here, Meant, choose, shown, words};
 use super::ending::{Ending, Receipt};
 use super::last_receipt::Asked;
 use super::masters::{self, Application, Found, Kind, OfAnother, Running};
@@ -26,21 +26,22 @@ use crate::sys::{clock, descriptors, proc};
 /// A [`Failure`]: what was typed is wrong, not permitted, or something is alive in spite of everything.
 pub fn run(flags: &StopFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.user.as_deref())?;
-    let exit = stop(flags, object)?;
-    stay_down(flags)?;
+    let meant = Meant::by(flags.checked_title()?, flags.place.as_deref())?;
+    let exit = stop(&meant, flags, object)?;
+    stay_down(&meant, flags.all)?;
     Ok(exit)
 }
 
 /// A restart that failed must not be tried again by mistake: what was stopped on purpose stays so.
-fn stay_down(flags: &StopFlags) -> Result<(), Failure> {
+fn stay_down(meant: &Meant, all: bool) -> Result<(), Failure> {
     let Some(directory) = user::directory()? else { return Ok(()) };
     for again in directory.all_again()? {
-        let is_titled = flags.title.as_deref().is_none_or(|title| title == again.title.as_str());
+        let is_titled = meant.title.as_ref().is_none_or(|title| *title == again.title);
         let is_here = || {
-            Here::of(flags.place.as_deref())
+            Here::of(meant.place.as_deref())
                 .is_ok_and(|here| here.has(again.title.as_str(), std::slice::from_ref(&again.base_dir)))
         };
-        if is_titled && (flags.all || flags.title.is_some() || is_here()) {
+        if is_titled && (all || meant.title.is_some() || is_here()) {
             directory.forget_again(&again.title);
         }
     }
@@ -51,17 +52,17 @@ fn stay_down(flags: &StopFlags) -> Result<(), Failure> {
 ///
 /// # Errors
 /// As [`run`].
-pub fn stop(flags: &StopFlags, object: &mut Object) -> anyhow::Result<Exit> {
-    let title = flags.checked_title()?;
+pub fn stop(meant: &Meant, flags: &StopFlags, object: &mut Object) -> anyhow::Result<Exit> {
+    let title = &meant.title;
     title.iter().for_each(|title| object.fact("title", title));
     let timeout_ms = flags.checked_timeout_ms()?;
     // One descriptor for each process that is waited for.
     descriptors::raise_open_files()?;
     let mut found = masters::find(title.as_ref())?;
-    let chosen = match &title {
+    let chosen = match title {
         _ if flags.all => std::mem::take(&mut found.applications),
         Some(title) => found.only(title),
-        None => choose(std::mem::take(&mut found.applications), flags.place.as_deref())?,
+        None => choose(std::mem::take(&mut found.applications), meant.place.as_deref())?,
     };
     if let [name] = chosen.keys().collect::<Vec<_>>()[..] {
         object.fact("title", name);

@@ -4,14 +4,13 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::appear::{self, Patience};
-use super::choice::{choose, shown};
+use super::choice::{Meant, choose, shown};
 use super::masters::{self, Running};
 use super::object::Object;
 use super::progress::Progress;
 use super::{running, user};
 use crate::control::{Receipt, Request, Until};
 use crate::error::{Exit, Failure};
-use crate::options::Title;
 use crate::options::flags::{WaitFlags, WaitFor};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::proc::{self, Reader};
@@ -23,28 +22,25 @@ use crate::sys::{clock, output};
 /// A [`Failure`]: nothing runs (exit 3; not when its end is waited for), or it did not come to that in time.
 pub fn run(flags: &WaitFlags, object: &mut Object) -> anyhow::Result<Exit> {
     user::act_for(flags.whom.user.as_deref())?;
-    let (title, timeout_ms) = (flags.whom.checked_title()?, flags.checked_timeout_ms()?);
-    title.iter().for_each(|title| object.fact("title", title));
+    let timeout_ms = flags.checked_timeout_ms()?;
+    let meant = Meant::by(flags.whom.checked_title()?, flags.whom.name.as_deref())?;
+    meant.title.iter().for_each(|title| object.fact("title", title));
     let (running, receipt) = match flags.until {
         WaitFor::Ready => {
             let patience = Patience { timeout_ms, appear_ms: flags.checked_appear_ms()? };
-            appear::ready(title.as_ref(), patience, object)?
+            appear::ready(&meant, patience, object)?
         }
-        WaitFor::Reloaded => reloaded(title.as_ref(), timeout_ms, object)?,
-        WaitFor::Stopped => return stopped(title.as_ref(), timeout_ms, object),
+        WaitFor::Reloaded => reloaded(&meant, timeout_ms, object)?,
+        WaitFor::Stopped => return stopped(&meant, timeout_ms, object),
     };
     running::print(&running, &receipt, object);
     Ok(Exit::Done)
 }
 
 /// Waits for the end of the reload under way, or of the next one.
-fn reloaded(
-    title: Option<&Title>,
-    timeout_ms: u64,
-    object: &mut Object,
-) -> Result<(running::Running, Receipt), Failure> {
+fn reloaded(meant: &Meant, timeout_ms: u64, object: &mut Object) -> Result<(running::Running, Receipt), Failure> {
     let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-    let running = running::find_listening(title, deadline)?;
+    let running = running::find_listening(meant, deadline)?;
     let patience = format!("not reloaded within {} s", timeout_ms as f64 / 1000.0);
     let progress = Progress::new("waiting for", shown(running.title.as_str()), "no reload has begun");
     let receipt = running.ask(Request::Wait(Until::Reloaded), Some(deadline), &patience, (&progress, object))?;
@@ -52,13 +48,14 @@ fn reloaded(
 }
 
 /// Waits for the end of masters and members alike.
-fn stopped(title: Option<&Title>, timeout_ms: u64, object: &mut Object) -> anyhow::Result<Exit> {
+fn stopped(meant: &Meant, timeout_ms: u64, object: &mut Object) -> anyhow::Result<Exit> {
+    let title = meant.title.as_ref();
     let began_ms = clock::monotonic_ms();
     let deadline_ms = began_ms.saturating_add(timeout_ms);
     let mut found = masters::find(title)?;
     let chosen = match title {
         Some(title) => found.only(title),
-        None => choose(std::mem::take(&mut found.applications), None)?,
+        None => choose(std::mem::take(&mut found.applications), meant.place.as_deref())?,
     };
     for (name, application) in chosen {
         object.fact("title", &name);

@@ -139,6 +139,13 @@ impl Failure {
         Failure::new(Exit::Usage, format!("the title {reason} ({source})"))
     }
 
+    /// What was typed is seen from a directory that has been removed.
+    pub fn no_current_directory(error: &io::Error) -> Self {
+        Failure::new(Exit::Usage, "the current directory cannot be used")
+            .because(reason(error))
+            .hint("change to a directory that exists, or type absolute paths: `eggctl start --title=svc /srv/svc`")
+    }
+
     /// `DIR` or `SCRIPT` names nothing that can be reached.
     pub fn no_such_place(typed: &Path, error: &io::Error) -> Self {
         Failure::new(Exit::Usage, format!("no directory or script `{}`", typed.display())).because(reason(error))
@@ -261,6 +268,12 @@ impl Failure {
     /// A file of https that the workers could not read.
     pub fn https_file(file: &str, path: &Path, error: &io::Error, source: impl fmt::Display) -> Self {
         Failure::new(Exit::Usage, format!("cannot read https.{file} `{}`", path.display()))
+            .because(format!("{} ({source})", reason(error)))
+    }
+
+    /// A file of `--env-file`.
+    pub fn env_file(path: &Path, error: &io::Error, source: impl fmt::Display) -> Self {
+        Failure::new(Exit::Usage, format!("cannot read the variables in `{}`", path.display()))
             .because(format!("{} ({source})", reason(error)))
     }
 

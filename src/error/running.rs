@@ -77,6 +77,32 @@ impl Failure {
     }
 }
 
+/// Taking another environment, or another place.
+impl Failure {
+    /// `restart --title=T WORD`: what is typed after `start` is a place, and a restart keeps the one that it has.
+    #[must_use]
+    pub fn named_twice(title: &str, word: &Path) -> Self {
+        Failure::usage(format!("restart names one application: `--title={title}` and `{}` are two", word.display()))
+            .hint(format!("`eggctl restart --title={title}` restarts it in the directory where it was started"))
+    }
+
+    /// `reload --update-env` of a master that was started by another program, or by an older eggctl.
+    #[must_use]
+    pub fn keeps_its_environment(title: &str, flags: &str) -> Self {
+        Failure::new(Exit::Failed, format!("{title} cannot take another environment while it runs"))
+            .because("its master was not started by `eggctl start`, or by an older version of it")
+            .hint(format!("`eggctl restart --update-env {flags}`, or start it where it was started"))
+    }
+
+    /// An environment that no request can hold.
+    #[must_use]
+    pub fn environment_too_long(title: &str, command: &str, most: usize) -> Self {
+        Failure::new(Exit::Failed, format!("{title} cannot take an environment of this length while it runs"))
+            .because(format!("a reload brings at most {} KiB", most / 1024))
+            .hint(format!("`{command}` takes it"))
+    }
+}
+
 /// Acting for another user.
 impl Failure {
     /// `--user` names no user.

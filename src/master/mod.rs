@@ -71,6 +71,8 @@ pub use start_up::run;
 /// What would have to survive an exec of the master: facts, none of them made by this process image for itself.
 struct Carried {
     options: Options,
+    /// The options in memory at the number that the environment names: a restart and a reload read there what runs.
+    shown: OwnedFd,
     lifecycle: Lifecycle,
     members: Members,
     listeners: Listeners,

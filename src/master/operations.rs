@@ -3,7 +3,7 @@
 
 use crate::control::{Answer, Operation, Receipt, Refusal, Reload, Scale};
 use crate::lifecycle::{CancelledBy, Event, OperationKind, Outcome, Patience, ReloadHow, RequestId, Standing, Wanted};
-use crate::sys::clock;
+use crate::sys::{clock, crossing, descriptors};
 
 use super::control::Kind;
 use super::notices::Level;
@@ -36,11 +36,24 @@ impl Master {
         let options = &mut self.carried.options;
         let renewed = options.renewed(&brought);
         self.control.before = Some(Box::new(std::mem::replace(options, renewed)));
+        self.show_options();
     }
 
     pub(super) fn restore_options(&mut self) {
         if let Some(before) = self.control.before.take() {
             self.carried.options = *before;
+            self.show_options();
+        }
+    }
+
+    /// Puts the options where commands read what runs.
+    pub(super) fn show_options(&mut self) {
+        let Carried { options, shown, .. } = &mut self.carried;
+        let written = serde_json::to_vec(options).map_err(std::io::Error::from);
+        let memory = written.and_then(|content| crossing::options_memory(&content));
+        if let Err(error) = memory.and_then(|memory| descriptors::put_in_place(&memory, shown)) {
+            let text = format!("a restart will not see what has changed: {error}");
+            self.notices.write(Level::Warn, &text);
         }
     }
 

@@ -1,5 +1,6 @@
 //! Does what the lifecycle wants: spawns, signals, announcements, the log.
 
+use std::ffi::OsStr;
 use std::io;
 
 use crate::app;
@@ -13,7 +14,7 @@ use crate::sys::pidfd::Pidfd;
 use crate::sys::reap::Ended;
 use crate::sys::signals::{SIGKILL, SIGTERM};
 use crate::sys::spawn::Output;
-use crate::sys::{clock, crossing, signals, spawn};
+use crate::sys::{clock, signals, spawn};
 
 use super::channel::Channel;
 use super::members::{Member, Members};
@@ -86,8 +87,7 @@ impl Master {
         let number = *count;
         let inspect_port = inspect_port(options, members, role);
         let runtime = Runtime { inspect_port, ..*runtime };
-        let mut program = app::launch(options, role, number, preload.as_deref(), &runtime);
-        program.unset.extend(crossing::MASTERS_OWN);
+        let program = app::launch(options, role, number, preload.as_deref(), &runtime);
         let output = logging.as_mut().map_or(Ok(Output::default()), |logging| logging.output_of(role))?;
         let spawned = self.endowment.spawn(&program, output)?;
         let pidfd = Pidfd::open(spawned.pid).inspect_err(|_| spawn::end_unwatched(spawned.pid))?;
@@ -268,7 +268,11 @@ impl Master {
 
     fn notice(&mut self, notice: &Notice) {
         if let Notice::Done(_) = notice {
-            self.carried.options.workers = self.carried.lifecycle.workers();
+            let workers = self.carried.lifecycle.workers();
+            if self.carried.options.workers != workers {
+                self.carried.options.scale(workers);
+                self.show_options();
+            }
         }
         let Carried { members, options, .. } = &self.carried;
         let about_places = places::notice(notice, &self.carried);
@@ -285,8 +289,9 @@ impl Master {
 
 /// Where the inspector of a new member listens, when all members are to have one: not where a living one does.
 fn inspect_port(options: &Options, members: &Members, role: Role) -> Option<u16> {
-    let inherited = std::env::var("NODE_OPTIONS").unwrap_or_default();
-    let base = app::inspector::base(&inherited, &options.node_flags)?;
+    let inherited = options.inherited();
+    let node_options = inherited.get("NODE_OPTIONS").and_then(OsStr::to_str).unwrap_or_default();
+    let base = app::inspector::base(node_options, &options.node_flags)?;
     let is_taken = |port| members.iter().any(|(_, member)| member.inspect_port == Some(port));
     Some(app::inspector::port(base, role, options.workers, is_taken))
 }

@@ -54,7 +54,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
     let pid = std::process::id();
     last_words_of_a_panic(pid);
     let endowment = Endowment::take()?;
-    let options: Options = serde_json::from_slice(&descriptors::read_memory(crossing.options)?)?;
+    let options: Options = serde_json::from_slice(&descriptors::read_memory(&crossing.options)?)?;
     signals::ignore_write_signals()?;
     nix::sys::prctl::set_child_subreaper(true)?;
     // Members wake it in the middle of what they do: it takes several of their words at once when they wait for more.
@@ -89,6 +89,7 @@ fn stand(crossing: Crossing) -> anyhow::Result<Master> {
         Runtime { cluster_port: port(&cluster_port), sticky_worker_port: port(&sticky_port), inspect_port: None };
     let carried = Carried {
         options,
+        shown: crossing.options,
         lifecycle,
         members: Members::default(),
         listeners,

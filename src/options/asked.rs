@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::changed::Kept;
 use super::flags::StartFlags;
 use super::place::{checked_title, title_from};
 use super::settings::Settings;
@@ -21,10 +22,15 @@ pub struct Asked<'a> {
     pub flags: &'a StartFlags,
     pub around: &'a Surroundings,
     pub settings: &'a Settings,
+    /// What a master that runs keeps of its own, where a reload asks.
+    pub kept: Option<&'a Kept<'a>>,
 }
 
 impl Asked<'_> {
     pub fn title(&self, name: &Found) -> Result<Title, Failure> {
+        if let Some(kept) = self.kept {
+            return Ok(kept.running().title.clone());
+        }
         match self.typed_or_set(Found::flag("--title", self.flags.title.as_ref()), Settings::text, "title")? {
             Some(found) => checked_title(found),
             None => title_from(name),
@@ -37,14 +43,31 @@ impl Asked<'_> {
         self.typed_or_set(typed, Settings::text, "framework")
     }
 
-    pub fn workers(&self) -> Result<u32, Failure> {
-        let typed = Found::flag("--workers", self.flags.workers.as_ref());
-        let given = self.around.first(typed, "EGG_WORKERS")?;
-        let Some(found) = self.typed_or_set(given, Settings::number, "workers")? else {
+    /// How many workers, and how many are configured.
+    pub fn workers(&self) -> Result<(u32, u32), Failure> {
+        let configured = self.configured_workers()?;
+        let kept = self.kept.map(|kept| kept.running().workers);
+        Ok((kept.or(self.around.scaled).unwrap_or(configured), configured))
+    }
+
+    fn configured_workers(&self) -> Result<u32, Failure> {
+        let Some(found) = self.number_of_workers()? else {
             return Ok(self.around.usable_cpus.clamp(1, MOST_WORKERS));
         };
         let count = found.number("workers", 1, u64::from(MOST_WORKERS))?;
         Ok(u32::try_from(count).unwrap_or(MOST_WORKERS))
+    }
+
+    /// Is their number that of the CPUs?
+    pub fn workers_from_cpus(&self) -> Result<bool, Failure> {
+        Ok(self.number_of_workers()?.is_none())
+    }
+
+    /// A number of workers, if one was given.
+    fn number_of_workers(&self) -> Result<Option<Found>, Failure> {
+        let typed = Found::flag("--workers", self.flags.workers.as_ref());
+        let given = self.typed_or_set(self.around.first(typed, "EGG_WORKERS")?, Settings::number, "workers")?;
+        Ok(given.filter(|found| found.text != "max"))
     }
 
     /// How many spares; none where the dead are not replaced.
@@ -56,8 +79,11 @@ impl Asked<'_> {
     }
 
     /// The port. `$PORT` comes before `eggScriptsConfig` in egg-scripts 3, and after it in @eggjs/scripts 4.
-    pub fn port(&self, family: Option<Family>) -> Result<Option<u16>, Failure> {
-        let Some(found) = self.port_as_found(family)? else { return Ok(None) };
+    pub fn port(&self, family: Option<Family>, default: Option<u16>) -> Result<Option<u16>, Failure> {
+        if let Some(kept) = self.kept {
+            return Ok(kept.running().port);
+        }
+        let Some(found) = self.port_as_found(family)? else { return Ok(default) };
         match found.number("port", 1, u64::from(u16::MAX)) {
             Ok(port) => Ok(u16::try_from(port).ok()),
             // egg-scripts takes 0 for "none given", others for "any free port": ask.
@@ -70,6 +96,9 @@ impl Asked<'_> {
 
     /// Where the port came from, in words; none when nothing names one.
     pub fn port_from(&self, family: Option<Family>) -> Result<Option<String>, Failure> {
+        if let Some(kept) = self.kept {
+            return Ok(kept.running().port_from.clone());
+        }
         Ok(self.port_as_found(family)?.map(|found| found.source.to_string()))
     }
 
@@ -103,6 +132,9 @@ impl Asked<'_> {
     }
 
     pub fn env(&self) -> Result<Option<String>, Failure> {
+        if let Some(kept) = self.kept.filter(|kept| kept.keeps_env) {
+            return Ok(kept.running().env.clone());
+        }
         // `--env=$UNSET` in a script is no choice of environment.
         let typed = Found::flag("--env", self.flags.env.as_ref()).filter(|env| !env.text.is_empty());
         let given = self.around.first(typed, "EGG_SERVER_ENV")?;
@@ -114,6 +146,14 @@ impl Asked<'_> {
         match self.typed_or_set(typed, Settings::number, "timeout")? {
             Some(found) => found.number("timeout", 1, LONGEST_MS),
             None => Ok(DEFAULT_TIMEOUT_MS),
+        }
+    }
+
+    /// Does a client keep its worker?
+    pub fn sticky(&self) -> Result<bool, Failure> {
+        match self.kept {
+            Some(kept) => Ok(kept.running().keeps_clients()),
+            None => self.yes_or_no(self.flags.sticky(), "sticky"),
         }
     }
 

@@ -1,9 +1,11 @@
 //! What the commands that meet a running application are asked for, checked. Whom they find is their own matter.
 
+use std::path::Path;
+
 use super::asked::LONGEST_MS;
 use super::flags::{ReloadFlags, ScaleFlags, StartFlags, StopFlags, WaitFlags, Whom};
 use super::place::checked_title;
-use super::surroundings::Found;
+use super::surroundings::{Found, Source};
 use super::{MOST_WORKERS, Title};
 use crate::error::{Exit, Failure};
 
@@ -83,18 +85,51 @@ impl ReloadFlags {
     }
 }
 
+/// To which number of workers `scale` is asked to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// This many.
+    To(u32),
+    /// This number more.
+    More(u32),
+    /// This number fewer.
+    Fewer(u32),
+    /// As many as CPUs can be used.
+    Max,
+}
+
 impl ScaleFlags {
-    /// The sign that was typed, if any, and the number behind it.
+    /// What the two words mean, in either order: the number, and the application. With `--cancel` there is no number.
     ///
     /// # Errors
-    /// It is no number of workers (exit 2).
-    pub fn checked_workers(&self) -> Result<(Option<char>, u32), Failure> {
-        let typed = self.workers.as_deref().unwrap_or_default();
+    /// There is no number of workers, or one beside `--cancel` (exit 2).
+    pub fn checked_words(&self) -> Result<(Option<Count>, Option<&str>), Failure> {
+        let (first, second) = (self.workers.as_deref(), self.whom.name.as_deref().and_then(Path::to_str));
+        let is_count = |word: &&str| {
+            let digits = word.strip_prefix(['+', '-']).unwrap_or(word);
+            *word == "max" || !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        let is_swapped = second.as_ref().is_some_and(is_count) && !first.as_ref().is_some_and(is_count);
+        let (count, word) = if is_swapped { (second, first) } else { (first, second) };
+        if self.cancel {
+            return match (count.filter(is_count), count.or(word)) {
+                (Some(_), _) => Err(Failure::usage("`--cancel` takes no number of workers")),
+                (None, word) => Ok((None, word)),
+            };
+        }
+        let typed = count.ok_or_else(|| Failure::usage("the number of workers is missing"))?;
         let sign = typed.chars().next().filter(|first| matches!(first, '+' | '-'));
+        if typed == "max" {
+            return Ok((Some(Count::Max), word));
+        }
         let text = typed.get(usize::from(sign.is_some())..).unwrap_or_default().to_owned();
-        // proof of the source: the only thing that stands there.
-        let found = Found::flag("N", Some(&text)).ok_or_else(|| Failure::usage("no number of workers"))?;
-        Ok((sign, number_of_workers(&found)?))
+        let number = number_of_workers(&Found { text, source: Source::Flag("N") })?;
+        let count = match sign {
+            None => Count::To(number),
+            Some('+') => Count::More(number),
+            Some(_) => Count::Fewer(number),
+        };
+        Ok((Some(count), word))
     }
 }
 

@@ -81,7 +81,7 @@ pub struct StartFlags {
     #[arg(long, allow_hyphen_values = true)]
     pub title: Option<String>,
 
-    /// Number of workers [default: $EGG_WORKERS, else the usable CPUs]
+    /// Number of workers; `max`: one for each usable CPU [default: $EGG_WORKERS, else max]
     #[arg(long, short = 'c', visible_alias = "cluster", value_name = "N", allow_negative_numbers = true)]
     pub workers: Option<String>,
 
@@ -97,6 +97,11 @@ pub struct StartFlags {
     /// Environment of the application, its EGG_SERVER_ENV [default: $EGG_SERVER_ENV]
     #[arg(long, value_name = "NAME")]
     pub env: Option<String>,
+
+    /// File of environment variables, in the syntax of `node --env-file`: read at every start, restart and reload; what is in the
+    /// environment already stays; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
 
     /// Egg's framework: a package's name or an absolute path [default: egg.framework in package.json, else egg]
     #[arg(long, value_name = "NAME|PATH")]
@@ -272,6 +277,16 @@ impl LogFlags {
 }
 
 impl StartFlags {
+    /// Is anything that was typed seen from the current directory? That is also the application, where none was named.
+    #[must_use]
+    pub fn names_a_relative_path(&self) -> bool {
+        let StartFlags { stdout, stderr, https_key, https_cert, https_ca, env_file, .. } = self;
+        let files = [stdout, stderr, https_key, https_cert, https_ca].into_iter().flatten().chain(env_file);
+        // A program without a slash is looked up in the PATH.
+        let node = self.node.iter().filter(|node| node.components().count() > 1);
+        self.place.is_none() || self.place.iter().chain(files).chain(node).any(|path| path.is_relative())
+    }
+
     /// `--daemon` or `--no-daemon`, if one was typed.
     #[must_use]
     pub fn daemon(&self) -> Option<bool> {

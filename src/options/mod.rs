@@ -7,10 +7,14 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::sys::crossing;
+
 pub(crate) mod any_path;
 mod asked;
+mod changed;
 mod checked;
 mod egg;
+mod env_file;
 pub mod flags;
 mod framework;
 mod js_data;
@@ -23,6 +27,7 @@ mod place;
 mod pm2;
 mod program;
 mod resolve;
+mod restarted;
 mod script;
 mod serving;
 mod settings;
@@ -30,12 +35,17 @@ mod start_cluster;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod variables;
 
+pub use changed::Changed;
+pub use checked::Count;
 pub use log_options::{AGENTS_LOG, Every, Full, LogOptions, member_log, spares_log, workers_log};
 pub use place::{AGENT_SCRIPT, default_title};
-pub use resolve::resolve;
+pub use resolve::{resolve, resolve_for};
+pub use restarted::Restarted;
 pub use start_cluster::{StartCluster, resolve_start_cluster};
 pub use surroundings::{Source, Surroundings};
+pub use variables::Variables;
 
 /// The longest title, in bytes.
 pub const LONGEST_TITLE: usize = 200;
@@ -167,6 +177,12 @@ pub struct Options {
     pub said: Option<String>,
     /// How many workers: 1 to [`MOST_WORKERS`].
     pub workers: u32,
+    /// Is their number, as it is configured, that of the CPUs?
+    #[serde(default)]
+    pub workers_from_cpus: bool,
+    /// How many are configured, where a scale has set another number: a restart keeps that.
+    #[serde(default)]
+    pub scaled_from: Option<u32>,
     /// The port the application serves; `None`: the first at which other machines reach it, else where it listens.
     pub port: Option<u16>,
     /// Where the port came from, in words.
@@ -208,13 +224,32 @@ pub struct Options {
     pub worker_close_grace_ms: u64,
     /// `EGG_AGENT_CLOSE_TIMEOUT`, in milliseconds.
     pub agent_close_grace_ms: u64,
-    /// What is set in the master's and the members' environment, over what is inherited.
+    /// The environment that the user gave to the start, for the next start or reload to resolve from. Members inherit it.
+    #[serde(default)]
+    pub given: Variables,
+    /// What the files of `--env-file` add to it, for members.
+    #[serde(default)]
+    pub from_files: Variables,
+    /// What is set in the master's and the members' environment, over what the user gave.
     pub environment: Vec<(OsString, OsString)>,
     /// The instance cookie: in the environment of every process of this tree. Empty until [`Options::take_cookie`].
     pub cookie: String,
 }
 
 impl Options {
+    /// A scale has set the number of workers.
+    pub fn scale(&mut self, workers: u32) {
+        let configured = self.configured_workers();
+        self.workers = workers;
+        self.scaled_from = (workers != configured).then_some(configured);
+    }
+
+    /// How many workers are configured.
+    #[must_use]
+    pub fn configured_workers(&self) -> u32 {
+        self.scaled_from.unwrap_or(self.workers)
+    }
+
     /// Gives the new tree its mark, once its title is taken.
     pub fn take_cookie(&mut self, cookie: String) {
         self.environment.retain(|(name, _)| name != COOKIE_VARIABLE);
@@ -222,18 +257,11 @@ impl Options {
         self.cookie = cookie;
     }
 
-    /// These options with everything in it that a reload brings, from what was resolved anew. What a running master cannot
-    /// change stays: its title, logs, number of workers, and the mark of its tree.
+    /// The environment that members inherit, before anything is set in it for one of them.
     #[must_use]
-    pub fn renewed(&self, resolved: &Options) -> Options {
-        let mut renewed = resolved.clone();
-        renewed.title = self.title.clone();
-        (renewed.workers, renewed.spares) = (self.workers, self.spares);
-        renewed.daemon = self.daemon;
-        (renewed.stdout, renewed.stderr) = (self.stdout.clone(), self.stderr.clone());
-        renewed.logs = self.logs.clone();
-        renewed.take_cookie(self.cookie.clone());
-        renewed
+    pub fn inherited(&self) -> Variables {
+        let set = self.environment.iter().cloned();
+        Variables(self.from_files.0.clone().into_iter().chain(self.given.0.clone()).chain(set).collect())
     }
 
     /// Is there an agent?
@@ -323,8 +351,7 @@ impl Options {
 /// The variable that marks every process of one tree with its cookie.
 pub const COOKIE_VARIABLE: &str = "EGGCTL_INSTANCE";
 
-/// The variable by which a restart says to the start that it becomes which application it has
-/// stopped, and of which user if root has acted for one: `user:title`.
+/// The variable by which a restart says to the start that it becomes what it has stopped: see [`Restarted`].
 pub const RESTART_VARIABLE: &str = "EGGCTL_RESTART";
 
 /// The variable by which a restart that prints JSON hands what it has to say so far to the start that it becomes.
@@ -353,6 +380,12 @@ pub const SCRUBBED: &[&str] = &[
     RESTART_OBJECT_VARIABLE,
     "_",
 ];
+
+/// Is this variable eggctl's or Node's own matter between two processes, which no user sets?
+#[must_use]
+pub fn is_own(name: &OsStr) -> bool {
+    SCRUBBED.iter().chain(&crossing::MASTERS_OWN).chain(&[COOKIE_VARIABLE]).any(|own| name == *own)
+}
 
 /// More workers than this are taken for a typing error.
 pub const MOST_WORKERS: u32 = 1024;

@@ -5,13 +5,15 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::asked::{Asked, LONGEST_MS};
+use super::changed::{Changed, Kept};
 use super::egg::EggOptions;
 use super::flags::StartFlags;
 use super::node_flags::NodeFlags;
 use super::place::Place;
 use super::serving::Serving;
-use super::surroundings::Surroundings;
-use super::{Application, Family, LogLevel, Options, program};
+use super::settings::Settings;
+use super::surroundings::{Source, Surroundings};
+use super::{Application, Family, LogLevel, Options, Variables, env_file, program};
 use crate::error::Failure;
 
 /// How long agent and workers may take to close when nobody says: egg-cluster's default.
@@ -26,23 +28,46 @@ const DEFAULT_CLOSE_GRACE_MS: u64 = 5_000;
 /// # Errors
 /// The first thing that is wrong, with the flag, variable or file it came from: exit 2, or 1 for a node that cannot be run.
 pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Failure> {
+    resolve_with(flags, around, None)
+}
+
+/// The same for a reload of a master that runs with these options: what it brings, and what it cannot bring.
+///
+/// # Errors
+/// As above.
+pub fn resolve_for(
+    running: &Options,
+    flags: &StartFlags,
+    around: &Surroundings,
+) -> Result<(Options, Vec<Changed>), Failure> {
+    let found = resolve(flags, around)?;
+    let changes = running.changes(&found);
+    // What members are told of a setting that stays must be the old one, wherever it stands.
+    let kept = Kept::new(running, &found);
+    Ok((resolve_with(flags, around, Some(&kept))?, changes))
+}
+
+fn resolve_with(flags: &StartFlags, around: &Surroundings, kept: Option<&Kept<'_>>) -> Result<Options, Failure> {
     if flags.place.is_none() && !flags.arguments.is_empty() {
         return Err(Failure::arguments_of_nothing());
     }
     let place = Place::find(flags.place.as_deref(), &around.cwd)?;
     let name = place.name()?.ok_or_else(|| Failure::no_package_json(&place.base_dir))?;
     let settings = place.settings()?;
-    let asked = Asked { flags, around, settings: &settings };
+    let given = Variables::of_user(around.environment.clone());
+    let from_files = env_file::read(&env_files(flags, &settings, &place.base_dir, &around.cwd)?, around)?;
+    let around = &with(around, &from_files);
+    let asked = Asked { flags, around, settings: &settings, kept };
     let framework = place.framework(asked.framework()?, &around.cwd)?;
     let family = framework.as_ref().map(|framework| framework.family);
     let title = asked.title(&name)?;
-    let (timeout_ms, workers, env) = (asked.timeout_ms()?, asked.workers()?, asked.env()?);
+    let ((workers, configured), env) = (asked.workers()?, asked.env()?);
     let base_dir = place.base_dir.as_path();
     let serving = match family {
         Some(_) => Serving::of(&asked, base_dir)?,
         None => Serving::of_node(&asked)?,
     };
-    let port = asked.port(family)?.or(serving.default_port());
+    let port = asked.port(family, serving.default_port())?;
     let node = NodeFlags { flags, settings: &settings, package: place.package.as_ref(), base_dir, family };
     let (application, script) = match framework {
         None => place.node_application(serving.sticky).map(|(application, script)| (application, Some(script)))?,
@@ -61,13 +86,15 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
     let (daemon, logs_kept) = (asked.daemon()?, asked.logs()?);
     let home = home(around)?;
     let is_egg = matches!(application, Application::Egg { .. });
-    let environment = Environment { around, base_dir, home: &home, env: env.as_deref(), port, is_egg };
+    let environment = Derived { around, base_dir, home: &home, env: env.as_deref(), port, is_egg };
     let logs = home.join("logs");
     let log = |typed: &Option<PathBuf>, key, name| {
         asked.log(typed.as_deref(), key).map(|found| found.unwrap_or_else(|| logs.join(name)))
     };
     Ok(Options {
         node: program::find(&asked.node()?, &environment.path(), &around.cwd)?,
+        given,
+        from_files,
         environment: environment.list(),
         title,
         name: name.text,
@@ -75,6 +102,8 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         arguments,
         said,
         workers,
+        workers_from_cpus: asked.workers_from_cpus()?,
+        scaled_from: (workers != configured).then_some(configured),
         port,
         port_from: asked.port_from(family)?,
         dispatch: asked.dispatch()?,
@@ -85,7 +114,7 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         logs: (daemon || asked.log_to_files()?).then_some(logs_kept),
         stdout: log(&flags.stdout, "stdout", "master-stdout.log")?,
         stderr: log(&flags.stderr, "stderr", "master-stderr.log")?,
-        timeout_ms,
+        timeout_ms: asked.timeout_ms()?,
         ignore_stderr: asked.ignore_stderr()?,
         node_flags: node.list()?,
         preload: !flags.no_preload,
@@ -98,6 +127,26 @@ pub fn resolve(flags: &StartFlags, around: &Surroundings) -> Result<Options, Fai
         base_dir: place.base_dir.clone(),
         env,
     })
+}
+
+/// The files of variables: those that were typed, from the current directory, else those that are set, from the application's.
+fn env_files(
+    flags: &StartFlags,
+    settings: &Settings,
+    base_dir: &Path,
+    cwd: &Path,
+) -> Result<Vec<(PathBuf, Source)>, Failure> {
+    if !flags.env_file.is_empty() {
+        return Ok(flags.env_file.iter().map(|path| (cwd.join(path), Source::Flag("--env-file"))).collect());
+    }
+    let set = settings.texts("env-file", "a file's path or a list of them")?;
+    Ok(set.into_iter().map(|path| (base_dir.join(path), Source::Setting("env-file"))).collect())
+}
+
+fn with(around: &Surroundings, from_files: &Variables) -> Surroundings {
+    let mut around = around.clone();
+    around.environment.extend(from_files.0.clone());
+    around
 }
 
 /// egg-scripts' home (its `node-homedir`): `MOCK_HOME_DIR`, then the passwd database, and only then `$HOME`.
@@ -130,8 +179,8 @@ pub fn log_level(around: &Surroundings) -> Result<LogLevel, Failure> {
     }
 }
 
-/// What the environment of master and members is made from.
-struct Environment<'a> {
+/// What is set over the user's environment is made from this.
+struct Derived<'a> {
     around: &'a Surroundings,
     base_dir: &'a Path,
     home: &'a Path,
@@ -140,7 +189,7 @@ struct Environment<'a> {
     is_egg: bool,
 }
 
-impl Environment<'_> {
+impl Derived<'_> {
     /// The application's own programs first.
     fn path(&self) -> OsString {
         let mut path = self.base_dir.join("node_modules/.bin").into_os_string();
@@ -148,11 +197,6 @@ impl Environment<'_> {
         path.push(self.base_dir.join(".node/bin"));
         // No empty part at the end: it would mean the current directory.
         let Some(inherited) = self.around.variable("PATH") else { return path };
-        // A reload and a restart resolve from what the master was given: there they stand already.
-        if inherited.as_encoded_bytes().strip_prefix(path.as_encoded_bytes()).is_some_and(|rest| rest.starts_with(b":"))
-        {
-            return inherited.to_owned();
-        }
         path.push(":");
         path.push(inherited);
         path

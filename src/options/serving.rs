@@ -42,7 +42,7 @@ impl Serving {
         let port = port.map(|found| found.number("debugPort", 1, u64::from(u16::MAX))).transpose()?;
         Ok(Serving {
             https: https(asked, base_dir)?,
-            sticky: sticky(asked)?,
+            sticky: asked.sticky()?,
             debug_port: port.and_then(|port| u16::try_from(port).ok()),
         })
     }
@@ -61,20 +61,13 @@ impl Serving {
         ];
         match typed.iter().find(|(_, typed)| *typed) {
             Some((flag, _)) => Err(Failure::only_for_egg(flag)),
-            None => Ok(Serving { sticky: sticky(asked)?, ..Serving::default() }),
+            None => Ok(Serving { sticky: asked.sticky()?, ..Serving::default() }),
         }
     }
 
     /// The port when nobody named one.
     pub fn default_port(&self) -> Option<u16> {
         self.https.is_some().then_some(HTTPS_PORT)
-    }
-}
-
-fn sticky(asked: &Asked<'_>) -> Result<bool, Failure> {
-    match asked.flags.sticky() {
-        Some(typed) => Ok(typed),
-        None => Ok(asked.settings.truth("sticky")?.unwrap_or(false)),
     }
 }
 

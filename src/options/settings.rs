@@ -20,6 +20,7 @@ const NOT_EGGS: &[&str] = &[
     "debugPort",
     "dispatch",
     "env",
+    "env-file",
     "framework",
     "https",
     "ignore-stderr",
@@ -121,8 +122,15 @@ impl Settings {
     /// # Errors
     /// It is neither a text nor a list of texts.
     pub fn modules(&self) -> Result<Vec<String>, Failure> {
-        let modules = package::texts(self.fields.get("require"));
-        modules.ok_or_else(|| self.wrong("require", "a string or a list of strings"))
+        self.texts("require", "a string or a list of strings")
+    }
+
+    /// One text or a list of texts.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn texts(&self, key: &str, wanted: &str) -> Result<Vec<String>, Failure> {
+        package::texts(self.fields.get(key)).ok_or_else(|| self.wrong(key, wanted))
     }
 
     /// The flags for node, without their dashes: `max-old-space-size=4096`. As egg-scripts 3 gives them to node: `true` is

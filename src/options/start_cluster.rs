@@ -18,7 +18,7 @@ use super::resolve::{close_grace_ms, home, log_level};
 use super::serving::Serving;
 use super::settings::Settings;
 use super::surroundings::{Found, Surroundings};
-use super::{LONGEST_TITLE, Options, Title, program};
+use super::{LONGEST_TITLE, Options, Title, Variables, program};
 use crate::error::Failure;
 
 /// How long a member may boot. Whoever started this master limits its start; Egg's members give up by themselves after 10
@@ -87,6 +87,7 @@ pub fn resolve_start_cluster(
 ) -> Result<Options, Failure> {
     let node_flags = typed.node_flags()?;
     let options = typed.options()?;
+    let given = Variables::of_user(around.environment.clone());
     let mut around = around.clone();
     // Those of egg-scripts, not of the master.
     let not_read = ["PORT", "EGG_WORKERS"].into_iter().chain(options.contains_key("env").then_some("EGG_SERVER_ENV"));
@@ -95,7 +96,7 @@ pub fn resolve_start_cluster(
     }
     let settings = Settings::of_start_cluster(options);
     let flags = StartFlags::default();
-    let asked = Asked { flags: &flags, around: &around, settings: &settings };
+    let asked = Asked { flags: &flags, around: &around, settings: &settings, kept: None };
 
     let base_dir = settings.text("baseDir")?;
     let place = Place::find(base_dir.as_ref().map(|found| Path::new(&found.text)), &around.cwd)?;
@@ -106,8 +107,8 @@ pub fn resolve_start_cluster(
         Some(pid) => asked.title(&with_pid(&name, pid))?,
         None => asked.title(&name)?,
     };
-    let (workers, env, serving) = (asked.workers()?, asked.env()?, Serving::of(&asked, &place.base_dir)?);
-    let port = asked.port(Some(framework.family))?.or(serving.default_port());
+    let ((workers, _), env, serving) = (asked.workers()?, asked.env()?, Serving::of(&asked, &place.base_dir)?);
+    let port = asked.port(Some(framework.family), serving.default_port())?;
     let port_from = asked.port_from(Some(framework.family))?;
     let application = EggOptions {
         base_dir: &place.base_dir,
@@ -130,6 +131,8 @@ pub fn resolve_start_cluster(
         // egg-scripts, or whoever else stands above, has opened the files for our output.
         logs: None,
         node: program::find(Path::new(node), path, &around.cwd)?,
+        given,
+        from_files: Variables::default(),
         environment: node_env.into_iter().collect(),
         title,
         name: name.text,
@@ -137,6 +140,8 @@ pub fn resolve_start_cluster(
         arguments: Vec::new(),
         said: None,
         workers,
+        workers_from_cpus: asked.workers_from_cpus()?,
+        scaled_from: None,
         port,
         port_from,
         dispatch: asked.dispatch()?,

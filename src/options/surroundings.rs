@@ -19,6 +19,8 @@ pub struct Surroundings {
     pub passwd_home: Option<PathBuf>,
     /// How many CPUs can be used (`sys::cpus::usable`); at least 1.
     pub usable_cpus: u32,
+    /// The number of workers that a scale has set and that a restart keeps: it comes before what is configured.
+    pub scaled: Option<u32>,
 }
 
 /// Where a value came from.

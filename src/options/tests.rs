@@ -1,7 +1,9 @@
 //! Tests of the options, on real directories and made-up surroundings.
 
 mod bad_input;
+mod changed;
 mod egg;
+mod env_file;
 mod rules;
 mod serving;
 mod settings;
@@ -72,6 +74,7 @@ impl Scratch {
             cwd: self.0.clone(),
             passwd_home: Some(self.path("home")),
             usable_cpus: 3,
+            scaled: None,
         }
     }
 

@@ -1,9 +1,7 @@
 //! What a restart needs to start an application that it has stopped: kept until the application runs again or is stopped, so
 //! that a restart whose new start fails can be tried again with the same flags, directory and environment.
 
-use std::ffi::OsString;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -13,7 +11,7 @@ use super::directory::Directory;
 use super::names::hash;
 use super::record::Command;
 use crate::error::Failure;
-use crate::options::Title;
+use crate::options::{Title, Variables};
 
 /// The format that this program writes and the only one it reads.
 const FORMAT: u32 = 1;
@@ -32,48 +30,18 @@ pub struct Again {
     pub base_dir: PathBuf,
     /// What is typed after `eggctl start`, and where.
     pub command: Command,
-    environment: Vec<(Text, Text)>,
-}
-
-/// Bytes that are nearly always UTF-8.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Utf8(String),
-    Bytes(Vec<u8>),
-}
-
-impl From<&OsString> for Text {
-    fn from(text: &OsString) -> Self {
-        text.clone().into_string().map_or_else(|text| Text::Bytes(text.into_vec()), Text::Utf8)
-    }
-}
-
-impl From<Text> for OsString {
-    fn from(text: Text) -> Self {
-        match text {
-            Text::Utf8(text) => text.into(),
-            Text::Bytes(bytes) => OsString::from_vec(bytes),
-        }
-    }
+    /// Its environment.
+    pub environment: Variables,
+    /// The number of workers that a scale has set.
+    #[serde(default)]
+    pub scaled: Option<u32>,
 }
 
 impl Again {
     /// The application of this title, to be started by this command in this environment.
-    pub fn new<'a>(
-        title: Title,
-        base_dir: PathBuf,
-        command: Command,
-        environment: impl IntoIterator<Item = (&'a OsString, &'a OsString)>,
-    ) -> Self {
-        let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Again { format: FORMAT, title, base_dir, command, environment }
-    }
-
-    /// Its environment.
     #[must_use]
-    pub fn environment(&self) -> Vec<(OsString, OsString)> {
-        self.environment.iter().cloned().map(|(name, value)| (name.into(), value.into())).collect()
+    pub fn new(title: Title, base_dir: PathBuf, command: Command, environment: Variables) -> Self {
+        Again { format: FORMAT, title, base_dir, command, environment, scaled: None }
     }
 }
 
@@ -124,22 +92,4 @@ impl Directory {
 
 fn file_name(title: &Title) -> String {
     format!("{}.again", hash(title.as_str().as_bytes()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_environment_of_any_bytes_comes_back_as_it_was() {
-        let odd = OsString::from_vec(b"a=\xff\n".to_vec());
-        let pairs: [(OsString, OsString); 3] =
-            [("A".into(), "b".into()), ("EMPTY".into(), "".into()), (odd.clone(), odd)];
-        let title = Title::try_from("svc".to_owned()).unwrap();
-        let command = Command { arguments: vec!["--daemon".into()], cwd: "/srv".into() };
-        let again = Again::new(title, "/srv/app".into(), command, pairs.iter().map(|(name, value)| (name, value)));
-        let read: Again = serde_json::from_slice(&serde_json::to_vec(&again).unwrap()).unwrap();
-        assert_eq!(read, again);
-        assert_eq!(read.environment(), pairs);
-    }
 }

@@ -1,7 +1,7 @@
 //! The one list of descriptors that cross our own exec into the master, and that exec.
 
 use std::ffi::{CString, OsStr, OsString};
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 
 use super::descriptors;
 use super::inherited::Given;
+use super::proc::Reader;
 
 /// The variable with the number of the sealed memfd that holds the options.
 const OPTIONS: &str = "EGGCTL_OPTIONS_FD";
@@ -22,6 +23,10 @@ const CHANNEL: &str = "NODE_CHANNEL_FD";
 /// The variable with the numbers and names of inherited sockets: `12=svc.socket:13=`.
 const INHERITED: &str = "EGGCTL_INHERITED_FDS";
 
+/// What the memory is called, and how /proc shows that.
+const MEMORY_NAME: &str = "eggctl-options";
+const MEMORY: &[u8] = b"/memfd:eggctl-options";
+
 /// Variables that name descriptors of the master's own: not for members.
 pub const MASTERS_OWN: [&str; 4] = [OPTIONS, LOCK, LEDGER, INHERITED];
 /// All variables of this list: never inherited by accident.
@@ -31,7 +36,7 @@ const VARIABLES: [&str; 5] = [OPTIONS, LOCK, LEDGER, CHANNEL, INHERITED];
 /// members' channel.
 #[derive(Debug)]
 pub struct Crossing {
-    /// The options, sealed.
+    /// The options, sealed. The master keeps them open, and puts others in their place: commands read there what runs.
     pub options: OwnedFd,
     /// The title's lock, held for the master's life.
     pub lock: OwnedFd,
@@ -104,6 +109,35 @@ impl Crossing {
         drop(kept);
         Ok(failed?)
     }
+}
+
+/// The memory with the options that this master runs with; `None`: it is an older one, which does not keep them open.
+///
+/// Where it is stands in the master's environment. The kernel shows both to the processes that it shows the environment to: those
+/// with the master's user and group.
+///
+/// # Errors
+/// `NotFound` or `ESRCH` when it has gone, `PermissionDenied` when it is closed to this process.
+pub fn options_of(master: u32) -> io::Result<Option<Vec<u8>>> {
+    let environment = Reader::default().environment(master)?;
+    let number = environment.into_iter().find(|(name, _)| name == OPTIONS).map(|(_, number)| number);
+    let Some(number) = number.and_then(|number| number.to_str()?.parse::<RawFd>().ok()) else { return Ok(None) };
+    let place = format!("/proc/{master}/fd/{number}");
+    let is_memory = std::fs::read_link(&place).is_ok_and(|name| name.as_os_str().as_bytes().starts_with(MEMORY));
+    if !is_memory {
+        return Ok(None);
+    }
+    let mut content = Vec::new();
+    std::fs::File::open(place)?.read_to_end(&mut content)?;
+    Ok(Some(content))
+}
+
+/// The options in sealed memory.
+///
+/// # Errors
+/// The kernel's.
+pub fn options_memory(content: &[u8]) -> io::Result<OwnedFd> {
+    descriptors::sealed_memory(MEMORY_NAME, content)
 }
 
 /// The channel of a Node parent, when this program was started where `node` is expected.

@@ -121,11 +121,20 @@ pub fn sealed_memory(name: &str, content: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn read_memory(memory: OwnedFd) -> io::Result<Vec<u8>> {
+pub fn read_memory(memory: impl AsFd) -> io::Result<Vec<u8>> {
     use std::io::{Read, Seek, SeekFrom};
-    let mut file = std::fs::File::from(memory);
+    let mut file = std::fs::File::from(memory.as_fd().try_clone_to_owned()?);
     file.seek(SeekFrom::Start(0))?;
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     Ok(content)
+}
+
+/// Puts an open file in the place of another, at its number, at one moment: a process that looks at the number through /proc
+/// sees the old or the new one.
+///
+/// # Errors
+/// The kernel's.
+pub fn put_in_place(new: &OwnedFd, of: &mut OwnedFd) -> io::Result<()> {
+    Ok(nix::unistd::dup3(new, of, OFlag::O_CLOEXEC)?)
 }

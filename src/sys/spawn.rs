@@ -1,6 +1,7 @@
 //! Spawning a member: its own process group, a clean signal state, its channel at a low number, nothing else inherited.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -27,7 +28,9 @@ pub struct Program {
     pub path: PathBuf,
     /// Its arguments after argv[0].
     pub arguments: Vec<OsString>,
-    /// Variables to set over the inherited ones.
+    /// The environment that it is given, instead of this process' own.
+    pub inherited: BTreeMap<OsString, OsString>,
+    /// Variables to set over those.
     pub set: Vec<(OsString, OsString)>,
     /// Variables to take away.
     pub unset: Vec<&'static str>,
@@ -161,7 +164,7 @@ pub fn own_channel() -> io::Result<OwnedFd> {
 
 fn command_of(program: &Program, output: Output) -> Command {
     let mut command = Command::new(&program.path);
-    command.args(&program.arguments).current_dir(&program.directory);
+    command.args(&program.arguments).current_dir(&program.directory).env_clear().envs(&program.inherited);
     command.envs(program.set.iter().map(|(name, value)| (name, value)));
     for name in &program.unset {
         command.env_remove(name);

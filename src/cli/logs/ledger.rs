@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::cli::choice::shown;
+use crate::cli::choice::{Meant, shown};
 use crate::cli::delivered;
 use crate::cli::masters::{self, Kind};
 use crate::cli::running::nothing_runs;
@@ -79,7 +79,7 @@ fn look_for_master(title: &Title) -> Result<u32, Failure> {
     match running.iter().find(|one| one.kind == Kind::Master) {
         Some(master) => Ok(master.pid),
         None if running.iter().any(|one| one.kind == Kind::EggScripts) => Err(Failure::of_egg_scripts(&name())),
-        None if running.is_empty() => Err(nothing_runs(Some(title), &found)),
+        None if running.is_empty() => Err(nothing_runs(&Meant::titled(title.clone()), &found)),
         None => Err(Failure::unreachable(&name(), "its start has not come so far")),
     }
 }

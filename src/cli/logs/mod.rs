@@ -28,6 +28,7 @@ use self::print::{Look, Printer, Whose};
 use self::select::{Selector, Sink};
 use self::source::{Reader, Source};
 use self::survey::Survey;
+use super::choice::Meant;
 use super::user;
 use crate::error::{Exit, Failure};
 use crate::logger::shelf::OldLog;
@@ -62,14 +63,14 @@ impl Halt {
 /// A [`Failure`]: what was typed is wrong, nobody logs there, or a part of the logs cannot be read (the rest was shown).
 pub fn run(flags: &LogsFlags) -> anyhow::Result<Exit> {
     user::act_for(flags.user.as_deref())?;
-    let title = flags.checked_title()?;
+    let meant = Meant::by(flags.checked_title()?, flags.place.as_deref())?;
     let (lines, grep) = (flags.checked_lines()?, flags.checked_grep()?);
     let span = flags.checked_span(&jiff::Zoned::now())?;
     if flags.ledger || flags.reopen {
-        let title = which::chosen(flags, title.as_ref())?.title;
+        let title = which::chosen(&meant)?.title;
         return if flags.reopen { ledger::reopen(&title) } else { ledger::show(&title, flags.json) };
     }
-    let logs = which::find(flags, title.as_ref())?;
+    let logs = which::find(flags, &meant)?;
     let look = Printer::look(flags.json);
     let chooses = grep.is_some() || !span.is_all();
     let no_stdout = |error| Failure::unwritten(&error);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::cli::choice::{Here, shown};
+use crate::cli::choice::{Here, Meant, shown};
 use crate::cli::masters::{self, OfAnother};
 use crate::cli::user;
 use crate::error::{Exit, Failure};
@@ -15,8 +15,8 @@ use crate::state::{LogFile, Logs, Stream};
 ///
 /// # Errors
 /// Nobody is known who logs there, or it is not clear who is meant.
-pub fn find(flags: &LogsFlags, title: Option<&Title>) -> Result<Vec<LogFile>, Failure> {
-    let chosen = chosen(flags, title)?;
+pub fn find(flags: &LogsFlags, meant: &Meant) -> Result<Vec<LogFile>, Failure> {
+    let chosen = chosen(meant)?;
     let name = shown(chosen.title.as_str());
     if chosen.files.is_empty() {
         return Err(Failure::new(Exit::Failed, format!("{name} has no log"))
@@ -45,10 +45,11 @@ pub fn find(flags: &LogsFlags, title: Option<&Title>) -> Result<Vec<LogFile>, Fa
 ///
 /// # Errors
 /// As [`find`].
-pub fn chosen(flags: &LogsFlags, title: Option<&Title>) -> Result<Logs, Failure> {
+pub fn chosen(meant: &Meant) -> Result<Logs, Failure> {
+    let title = meant.title.as_ref();
     let chosen = match title {
-        Some(title) => settled(title, || known(flags, Some(title))),
-        None => known(flags, None),
+        Some(title) => settled(title, || known(meant)),
+        None => known(meant),
     };
     chosen.map_err(|failure| if failure.exit == Exit::Failed { under_another(title, failure) } else { failure })
 }
@@ -81,7 +82,8 @@ pub fn settled<T>(title: &Title, look: impl Fn() -> Result<T, Failure>) -> Resul
     }
 }
 
-fn known(flags: &LogsFlags, title: Option<&Title>) -> Result<Logs, Failure> {
+fn known(meant: &Meant) -> Result<Logs, Failure> {
+    let title = meant.title.as_ref();
     let mut known = match user::directory()? {
         Some(directory) => directory.logs()?,
         None => Vec::new(),
@@ -97,7 +99,7 @@ fn known(flags: &LogsFlags, title: Option<&Title>) -> Result<Logs, Failure> {
     }
     match title {
         Some(title) => known.iter().find(|logs| logs.title == *title).cloned().ok_or_else(|| unknown(title, &known)),
-        None => choose(&known, flags.place.as_deref()).cloned(),
+        None => choose(&known, meant.place.as_deref()).cloned(),
     }
 }
 

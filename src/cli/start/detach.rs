@@ -37,8 +37,9 @@ pub fn detach(master: &Master<'_>, stdout: File, stderr: File, crossing: Crossin
     nix::sys::stat::umask(umask);
     // Buffered output would be printed by each of the three processes. One that is not taken is no failure of a start.
     drop(io::stdout().flush());
-    let daemon =
-        Daemonize::new().working_directory(std::env::current_dir()?).umask(umask.bits()).stdout(stdout).stderr(stderr);
+    // Members have a directory of their own; this one may have been removed.
+    let directory = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    let daemon = Daemonize::new().working_directory(directory).umask(umask.bits()).stdout(stdout).stderr(stderr);
     match daemon.execute() {
         Outcome::Parent(Ok(_)) => Ok(()),
         Outcome::Parent(Err(error)) => Err(anyhow::anyhow!("cannot detach: {error}")),

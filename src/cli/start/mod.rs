@@ -9,7 +9,7 @@ mod verdict;
 mod wait;
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -18,18 +18,23 @@ use std::{fs, io};
 use crate::app;
 use crate::error::{Exit, Failure};
 use crate::options::flags::StartFlags;
-use crate::options::{self, AGENTS_LOG, Options, Surroundings, member_log, spares_log, workers_log};
+use crate::options::{
+    self, AGENTS_LOG, Options, Restarted, Surroundings, Title, Variables, member_log, spares_log, workers_log,
+};
 use crate::state::{self, Command, Directory, LockOutcome, LogFile, Logs, Record, Stream, TitleLock};
 use crate::sys::crossing::{self, Crossing};
 use crate::sys::inherited::Given;
 use crate::sys::proc::Reader;
-use crate::sys::{cpus, descriptors, inherited, output, sockets};
+use crate::sys::{cpus, inherited, output, sockets};
 
 use super::choice::shown;
 use super::object::Object;
 use super::progress::Progress;
-use super::{masters, restart, user};
+use super::{cwd, masters, restart, user};
 use log_files::LogFiles;
+
+/// The current directory of a start whose own has been removed.
+const NOWHERE: &str = "/";
 
 /// Runs the command.
 ///
@@ -38,23 +43,26 @@ use log_files::LogFiles;
 pub fn run(flags: &StartFlags, object: &mut Object) -> anyhow::Result<Exit> {
     // First: nothing else may have been opened (see there).
     let inherited = inherited::arrive()?;
-    let restart = std::env::var(options::RESTART_VARIABLE).ok();
-    let restart = restart.as_deref().and_then(|word| word.split_once(':'));
-    if restart.is_some() {
+    if restarted().is_some() {
         restart::go_on(object);
     }
     let started = resolve(flags, object).and_then(|options| {
         let title = take_title(&options, object)?;
         begin(options, title, By::Command { inherited }, object)
     });
-    match restart {
-        Some((another, title)) => started.map_err(|error| {
+    match restarted() {
+        Some(restarted) => started.map_err(|error| {
             let why = error.downcast().unwrap_or_else(|error| Failure::new(Exit::Failed, format!("{error:#}")));
-            let title = shown(title);
-            Failure::down_after_restart(&title, &user::flags(&title, another), why).into()
+            let title = shown(&restarted.title);
+            Failure::down_after_restart(&title, &user::flags(&title, &restarted.user), why).into()
         }),
         None => started,
     }
+}
+
+/// What a restart has stopped that has become this start.
+fn restarted() -> Option<Restarted> {
+    std::env::var(options::RESTART_VARIABLE).ok().as_deref().and_then(Restarted::read)
 }
 
 /// A title that is this process' own.
@@ -86,7 +94,7 @@ pub fn begin(mut options: Options, title: Taken, by: By, object: &mut Object) ->
     options.take_cookie(state::new_cookie(&options.title)?);
     // What is typed in the place of node is no command that a reload could read again.
     let (command, channel, inherited) = match by {
-        By::Command { inherited } => (Some(typed()?), None, inherited),
+        By::Command { inherited } => (Some(typed()), None, inherited),
         By::StartCluster { channel } => (None, channel, Vec::new()),
     };
     record(&options, command, &directory)?;
@@ -94,7 +102,7 @@ pub fn begin(mut options: Options, title: Taken, by: By, object: &mut Object) ->
     make_directories(&options);
     let logs = log_files::open(&mut options)?;
     keep_logs(&options, &directory);
-    let memory = descriptors::sealed_memory("eggctl-options", &serde_json::to_vec(&options)?)?;
+    let memory = crossing::options_memory(&serde_json::to_vec(&options)?)?;
     let ledger = logs.as_ref().map(|logs| logs.ledger.try_clone()).transpose()?;
     let crossing = Crossing { options: memory, lock: lock.into(), ledger, channel, inherited };
     if let Some(said) = &options.said {
@@ -113,14 +121,16 @@ pub fn begin(mut options: Options, title: Taken, by: By, object: &mut Object) ->
         nix::unistd::dup2_stderr(&logs.stderr)?;
     }
     // In the foreground the application is in the hands of whatever keeps this process.
-    directory.forget_again(&options.title);
+    forget_again(&options, &directory);
     let failed = crossing.exec(&program, &arguments, &environment);
     Err(Failure::new(Exit::Failed, "cannot become the master").because(failed).into())
 }
 
 fn resolve(flags: &StartFlags, object: &mut Object) -> anyhow::Result<Options> {
     check_kernel()?;
-    let options = options::resolve(flags, &surroundings()?)?;
+    let around = around(Variables::of_user(std::env::vars_os()), typed_in(flags)?);
+    let scaled = restarted().and_then(|restarted| restarted.scaled);
+    let options = options::resolve(flags, &Surroundings { scaled, ..around })?;
     object.fact("title", &options.title);
     object.fact("directory", options.base_dir.to_string_lossy());
     if object.is_wanted() && !options.daemon {
@@ -136,28 +146,53 @@ fn resolve(flags: &StartFlags, object: &mut Object) -> anyhow::Result<Options> {
 }
 
 /// The environment, directory and limits that this process was started with.
-pub fn surroundings() -> anyhow::Result<Surroundings> {
-    let cwd = std::env::current_dir()
-        .map_err(|error| Failure::new(Exit::Usage, "cannot tell the current directory").because(error))?;
+///
+/// # Errors
+/// The directory has been removed.
+pub fn surroundings() -> Result<Surroundings, Failure> {
+    let cwd = cwd::current().map_err(|error| Failure::no_current_directory(&error))?;
+    Ok(around(Variables::of_user(std::env::vars_os()), cwd))
+}
+
+/// This environment and directory, with the limits that this process was started with.
+pub fn around(environment: Variables, cwd: PathBuf) -> Surroundings {
     let passwd = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
-    Ok(Surroundings {
-        environment: std::env::vars_os().collect::<BTreeMap<_, _>>(),
-        cwd,
-        passwd_home: passwd.map(|user| user.dir),
-        usable_cpus: cpus::usable(),
+    let passwd_home = passwd.map(|user| user.dir);
+    Surroundings { environment: environment.0, cwd, passwd_home, usable_cpus: cpus::usable(), scaled: None }
+}
+
+/// Where typed paths are seen from. A start whose paths are all absolute needs no directory that exists.
+fn typed_in(flags: &StartFlags) -> Result<PathBuf, Failure> {
+    cwd::current().or_else(|error| match flags.names_a_relative_path() {
+        true => Err(Failure::no_current_directory(&error)),
+        false => Ok(NOWHERE.into()),
     })
 }
 
-/// What was around the start of a running master: its environment, in this directory.
+/// The environment of this command in the place of `old`, which the user gave to a start. What says where the start was typed
+/// and where its state is stays as it was.
+pub fn updated(old: &BTreeMap<OsString, OsString>) -> BTreeMap<OsString, OsString> {
+    let stays = |name: &OsStr| name == "PWD" || name == state::STATE_DIR;
+    let own = Variables::of_user(std::env::vars_os()).0.into_iter().filter(|(name, _)| !stays(name));
+    let kept = old.iter().filter(|(name, _)| stays(name)).map(|(name, value)| (name.clone(), value.clone()));
+    own.chain(kept).collect()
+}
+
+/// What was around the start of a running master: the environment that the user gave to it, in this directory. And what it
+/// runs with, where it shows that.
 ///
 /// # Errors
 /// It has gone.
-pub fn surroundings_of(master: u32, cwd: &Path) -> anyhow::Result<Surroundings> {
-    let environment = Reader::default().environment(master).map_err(|why| environment_closed(master, &why))?;
-    let own = [state::COOKIE].into_iter().chain(options::SCRUBBED.iter().copied()).chain(crossing::MASTERS_OWN);
-    let own: Vec<&str> = own.collect();
-    let inherited = environment.into_iter().filter(|(name, _)| own.iter().all(|one| name != one));
-    Ok(Surroundings { environment: inherited.collect(), cwd: cwd.to_owned(), ..surroundings()? })
+pub fn surroundings_of(master: u32, cwd: &Path) -> anyhow::Result<(Surroundings, Option<Options>)> {
+    let closed = |why: io::Error| environment_closed(master, &why);
+    let options = crossing::options_of(master).map_err(closed)?;
+    let options = options.and_then(|content| serde_json::from_slice::<Options>(&content).ok());
+    let environment = match &options {
+        Some(options) => options.given.clone(),
+        // An older master shows only what was made of it.
+        None => Variables::of_user(Reader::default().environment(master).map_err(closed)?),
+    };
+    Ok((around(environment, cwd.to_owned()), options))
 }
 
 /// What keeps the environment of a master from us: the kernel shows it only to a process with the master's user and group.
@@ -223,8 +258,9 @@ fn record(options: &Options, command: Option<Command>, directory: &Directory) ->
 }
 
 /// What was typed behind `eggctl start`, and where.
-fn typed() -> anyhow::Result<Command> {
-    Ok(Command { arguments: std::env::args_os().skip(2).collect(), cwd: std::env::current_dir()?.into() })
+fn typed() -> Command {
+    let cwd = cwd::current().unwrap_or_else(|_| NOWHERE.into());
+    Command { arguments: std::env::args_os().skip(2).collect(), cwd: cwd.into() }
 }
 
 fn already(options: &Options, pid: Option<u32>) -> Failure {
@@ -267,14 +303,17 @@ fn keep_logs(options: &Options, directory: &Directory) {
     }
 }
 
-/// What this process has, without what would break a channel, with what the options say.
+/// What the user gave, with what the options say.
 fn environment(options: &Options) -> Vec<(OsString, OsString)> {
-    let mut variables: BTreeMap<OsString, OsString> = std::env::vars_os().collect();
-    for name in options::SCRUBBED {
-        variables.remove(std::ffi::OsStr::new(name));
-    }
-    variables.extend(options.environment.iter().map(|(name, value)| (name.into(), value.into())));
+    let mut variables = options.given.0.clone();
+    variables.extend(options.environment.iter().cloned());
     variables.into_iter().collect()
+}
+
+/// It runs, and so does what a restart has stopped for it: that may have had another title, as it was configured then.
+fn forget_again(options: &Options, directory: &Directory) {
+    let before = restarted().and_then(|restarted| Title::try_from(restarted.title).ok());
+    before.iter().chain([&options.title]).for_each(|title| directory.forget_again(title));
 }
 
 fn start_detached(
@@ -297,7 +336,7 @@ fn start_detached(
     let waited = wait::wait(options, logs, ours.try_clone()?, &mut tree);
     let ending = waited.unwrap_or_else(|error| wait::Ending::NotWaited(format!("{error:#}")));
     if let wait::Ending::Ready(ready) = ending {
-        directory.forget_again(&options.title);
+        forget_again(options, directory);
         story::ready(options, &ready, object);
         return Ok(Exit::Done);
     }

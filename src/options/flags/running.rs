@@ -9,8 +9,9 @@ use super::StartFlags;
 /// What can be typed after `eggctl stop`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct StopFlags {
-    /// Directory or script whose application is stopped, without --title [default: the current directory]
-    #[arg(value_name = "DIR|SCRIPT")]
+    /// Which application: a title that runs or is known, else a directory or script (`./svc` always is) [default: that of the
+    /// current directory, else the only one that runs]
+    #[arg(value_name = "TITLE|DIR|SCRIPT")]
     pub place: Option<PathBuf>,
 
     /// The application's title, compared exactly; it decides, whatever the directory
@@ -43,6 +44,10 @@ pub struct RestartFlags {
     #[command(flatten)]
     pub start: StartFlags,
 
+    /// Take the environment of this command in the place of the start's, for this restart and all that follows
+    #[arg(long)]
+    pub update_env: bool,
+
     /// Whose application; another user's only as root, who then acts as that user [default: your own]
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
@@ -67,13 +72,17 @@ pub struct ReloadFlags {
     #[arg(long)]
     pub agent: bool,
 
+    /// Take the environment of this command in the place of the start's, for this reload and all that follows
+    #[arg(long)]
+    pub update_env: bool,
+
     /// Give up a reload that is under way, however it was asked for, and begin this one
     #[arg(long)]
     pub replace: bool,
 
     /// Give up the reload that is under way: workers that have not been replaced stay, and so do the options that they have.
     /// Old workers that have been asked to leave go on leaving
-    #[arg(long, conflicts_with_all = ["rolling", "batch", "agent", "replace", "boot_timeout", "drain_timeout"])]
+    #[arg(long, conflicts_with_all = ["rolling", "batch", "agent", "update_env", "replace", "boot_timeout", "drain_timeout"])]
     pub cancel: bool,
 
     /// How long a new worker may take to boot, in milliseconds [default: 60000]
@@ -92,12 +101,12 @@ pub struct ReloadFlags {
 /// What can be typed after `eggctl scale`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ScaleFlags {
-    /// The number of workers, or how many more or fewer
-    #[arg(value_name = "N|+N|-N", allow_hyphen_values = true, required_unless_present = "cancel")]
+    /// The number of workers, or how many more or fewer; `max`: one for each usable CPU
+    #[arg(value_name = "N|+N|-N|max", allow_hyphen_values = true, required_unless_present = "cancel")]
     pub workers: Option<String>,
 
     /// Give up the scale that is under way: workers that it has added leave; workers that it has asked to leave go on leaving
-    #[arg(long, conflicts_with = "workers")]
+    #[arg(long)]
     pub cancel: bool,
 
     /// Which application.
@@ -148,7 +157,13 @@ pub enum WaitFor {
 /// Which running application is meant.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Whom {
-    /// The application's title [default: that of the current directory, else the only one that runs]
+    /// Which application: a title that runs or is known, else a directory or script (`./svc` always is) [default: that of the
+    /// current directory, else the only one that runs]
+    // A negative number is one for `scale`, which takes its two words in either order.
+    #[arg(value_name = "TITLE|DIR|SCRIPT", allow_negative_numbers = true)]
+    pub name: Option<PathBuf>,
+
+    /// The application's title, compared exactly; it decides, whatever the directory
     #[arg(long, allow_hyphen_values = true)]
     pub title: Option<String>,
 
@@ -160,8 +175,9 @@ pub struct Whom {
 /// What can be typed after `eggctl logs`.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LogsFlags {
-    /// Directory or script whose application is meant, without --title [default: the current directory]
-    #[arg(value_name = "DIR|SCRIPT")]
+    /// Which application: a title that runs or is known, else a directory or script (`./svc` always is) [default: that of the
+    /// current directory, else the only one that is known]
+    #[arg(value_name = "TITLE|DIR|SCRIPT")]
     pub place: Option<PathBuf>,
 
     /// The application's title, compared exactly; it decides, whatever the directory

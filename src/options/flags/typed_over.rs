@@ -10,7 +10,8 @@ use crate::error::Failure;
 
 /// The arguments of a start that mean `before` with `now` over it. A flag that is typed now takes the place of all that was
 /// typed of it before, repeatable ones too (each flag for node is one of its own), and flags that now mean nothing are left
-/// out: however often one restarts, there are no more than were typed at most.
+/// out: however often one restarts, there are no more than were typed at most. A place that is typed now says which application is
+/// restarted, and is none of its arguments.
 ///
 /// # Errors
 /// Exit 2 for everything that a start refuses to read.
@@ -20,9 +21,10 @@ pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>
     let (flags_before, own_before) = before.split_at_checked(apart(before)).unwrap_or((before, &[]));
     let (flags_now, own_now) = now.split_at_checked(apart(now)).unwrap_or((now, &[]));
     let own = if own_now.is_empty() { own_before } else { own_now };
-    let both = read(flags_before.iter().chain(flags_now).chain(own))?;
-    let (before, now) = (read(before)?, read(now)?);
     let command = Cli::command();
+    let flags_now = without_place(&command, &read(flags_now)?);
+    let both = read(flags_before.iter().chain(&flags_now).chain(own))?;
+    let (before, now) = (read(before)?, read(now)?);
     let start = command.find_subcommand("start").into_iter();
     let (places, flags): (Vec<&Arg>, Vec<&Arg>) = start
         .flat_map(clap::Command::get_arguments)
@@ -50,6 +52,21 @@ pub fn typed_over(before: &[OsString], now: &[OsString]) -> Result<Vec<OsString>
         words.extend(values.into_iter().map(OsStr::to_owned));
     }
     Ok(words)
+}
+
+/// What was typed, but not the place.
+fn without_place(command: &clap::Command, typed: &ArgMatches) -> Vec<OsString> {
+    let start = command.find_subcommand("start").into_iter().flat_map(clap::Command::get_arguments);
+    let is_typed = |argument: &&Arg| typed.value_source(argument.get_id().as_str()) == Some(ValueSource::CommandLine);
+    let mut words = Vec::new();
+    for flag in start.filter(is_typed) {
+        match (flag.get_long(), flag.get_action()) {
+            (Some(long), ArgAction::SetTrue) => words.push(format!("--{long}").into()),
+            (Some(long), _) => words.extend(values(typed, flag).into_iter().map(|value| word(long, value))),
+            (None, _) => {}
+        }
+    }
+    words
 }
 
 fn read<'a>(arguments: impl IntoIterator<Item = &'a OsString>) -> Result<ArgMatches, Failure> {

@@ -47,7 +47,7 @@ fn a_number_that_is_none_is_told_with_its_range_and_where_it_came_from() {
                 &[],
                 "workers: `99999999999999999999` is not a number from 1 to 1024 (from --workers)",
             ),
-            (&[], &[("EGG_WORKERS", "max")], "workers: `max` is not a number from 1 to 1024 (from $EGG_WORKERS)"),
+            (&[], &[("EGG_WORKERS", "many")], "workers: `many` is not a number from 1 to 1024 (from $EGG_WORKERS)"),
             (&["--timeout=0"], &[], "timeout: `0` is not a number from 1 to 2147483647 (from --timeout)"),
             (&["--timeout=10s"], &[], "timeout: `10s` is not a number from 1 to 2147483647 (from --timeout)"),
             (
